@@ -16,14 +16,14 @@ try:
 except ModuleNotFoundError as missing:
     raise SystemExit(
         f"fastinit: cannot build, because Python found no module '{missing.name}'. The extension is compiled "
-        "against the torch that it will run with: pip install torch first, then build beside it with "
-        "pip install --no-build-isolation torch-fastinit (in a checkout: pip install --no-build-isolation -e .)."
+        "against the torch that it will run with: pip install torch first, then build beside it: "
+        "pip install --no-build-isolation torch-fastinit (in a checkout: -e . in place of the name)."
     ) from None
 
 ROOT = Path(__file__).resolve().parent
 
-# The numbers are a promise: no contraction into fused multiply-adds, no fast-math, and nothing of the build host
-# (-march=native), since the instruction set is chosen at run time. -fno-math-errno lets sqrt be one instruction.
+# The numbers are a promise: no contraction into fused multiply-adds, no fast-math, nothing of the build host
+# (-march=native): the instruction set is chosen at run time. -fno-math-errno makes sqrt one instruction.
 FLAGS = ["-O3", "-std=c++20", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra", *(["-Werror"] if os.environ.get("FASTINIT_WERROR") == "1" else [])]
 OLDEST_COMPILERS = {"Clang": 14, "GCC": 11}
@@ -32,26 +32,19 @@ OLDEST_COMPILERS = {"Clang": 14, "GCC": 11}
 def check_compiler() -> str:
     """Name and version of the C++ compiler, after seeing that it is one and knows C++20."""
     command = shlex.split(os.environ.get("CXX", "c++"))
-    remedy = (
-        "Install GCC 11 or Clang 14, or newer (Debian and Ubuntu: apt-get install g++), or name one in the "
-        "environment variable CXX."
-    )
-    if not command or shutil.which(command[0]) is None:
-        raise SystemExit(
-            f"fastinit: cannot build, because C++ compiler '{shlex.join(command)}' is not there. {remedy}"
-        )
-    macros = subprocess.run(
-        [*command, "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, text=True
-    ).stdout
+    found = command and shutil.which(command[0])
+    print_macros = [*command, "-dM", "-E", "-x", "c++", os.devnull]
+    macros = subprocess.run(print_macros, capture_output=True, text=True).stdout if found else ""
+    problem = "it is neither GCC nor Clang" if found else "there is no such C++ compiler"
     for name, macro in (("Clang", "__clang_major__"), ("GCC", "__GNUC__")):  # Clang defines both
-        if found := re.search(rf"#define {macro} (\d+)", macros):
-            if int(found[1]) >= OLDEST_COMPILERS[name]:
-                return f"{name} {found[1]}"
-            raise SystemExit(
-                f"fastinit: cannot build, because {name} {found[1]} is too old for C++20. {remedy}"
-            )
+        if version := re.search(rf"#define {macro} (\d+)", macros):
+            if int(version[1]) >= OLDEST_COMPILERS[name]:
+                return f"{name} {version[1]}"
+            problem = f"{name} {version[1]} is too old for C++20"
+            break
     raise SystemExit(
-        f"fastinit: cannot build, because '{shlex.join(command)}' is neither GCC nor Clang. {remedy}"
+        f"fastinit: cannot build with '{shlex.join(command)}': {problem}. Install GCC 11 or Clang 14, or "
+        "newer (Debian and Ubuntu: apt-get install g++), or name one in the environment variable CXX."
     )
 
 
@@ -102,12 +95,10 @@ setup(
                 *FLAGS,
                 *WARNINGS,
                 "-g0",  # Python's own flags ask for -g, which makes the module 50 times larger
-                # at::parallel_for is a template and runs on one thread without this. Not at the link: torch has
-                # loaded its OpenMP library, and a second one would bring a second thread pool.
+                # at::parallel_for is a template and runs on one thread without this. Not at the link: torch
+                # has its own OpenMP library, and a second one would bring a second thread pool.
                 "-fopenmp",
-                *(
-                    f"-isystem{path}" for path in cpp_extension.include_paths()
-                ),  # torch's warnings are torch's
+                *(f"-isystem{path}" for path in cpp_extension.include_paths()),  # its warnings are not ours
             ],
         )
     ],
