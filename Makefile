@@ -13,7 +13,7 @@ BUILT     = build/.built-in-$(subst /,_,$(VENV))
 SOURCES   = setup.py pyproject.toml fastinit/_version.py $(shell find csrc -type f)
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: demo test bench lint format types native clean
+.PHONY: demo test bench lint format types clean
 .DELETE_ON_ERROR:
 
 demo: $(BUILT)
@@ -37,9 +37,6 @@ format: $(INSTALLED)
 
 types: $(BUILT)
 	$(VENV)/bin/mypy
-
-native:
-	tests/native/run
 
 clean:
 	rm -rf build dist *.egg-info fastinit/_C*.so fastinit/_build_info.py
