@@ -128,10 +128,13 @@ bool elements_apart(const at::Tensor& tensor) {
 void check_tensor(const at::Tensor& tensor, at::Device device) {
   TORCH_CHECK_VALUE(tensor.device() == device, "tensors must be on one device, got ", device, " and ", tensor.device());
   TORCH_CHECK_TYPE(!tensor.is_neg(), "tensor must not be a negated view; call resolve_neg() first");
-  TORCH_CHECK_VALUE(elements_apart(tensor), "tensor must not overlap itself in memory, got shape ", tensor.sizes(),
-                    " with strides ", tensor.strides(), "; call contiguous() first");
   TORCH_CHECK(!tensor.is_inference() || c10::InferenceMode::is_enabled(),
               "tensor must not be an inference tensor outside torch.inference_mode()");
+}
+
+void check_layout(const at::Tensor& tensor) {
+  TORCH_CHECK_VALUE(elements_apart(tensor), "tensor must not overlap itself in memory, got shape ", tensor.sizes(),
+                    " with strides ", tensor.strides(), "; call contiguous() first");
 }
 
 void add_job(FillPlan& plan, const Arguments& a, size_t i, size_t& shard_position) {
@@ -142,13 +145,14 @@ void add_job(FillPlan& plan, const Arguments& a, size_t i, size_t& shard_positio
   job.law = kernel_law(a.laws[i], job.dtype, &a.numbers[i * kNumbers], job.numbers);
   job.seed = static_cast<uint64_t>(a.keys[2 * i]);
   job.offset = static_cast<uint64_t>(a.keys[2 * i + 1]);
+  if (tensor.unsafeGetTensorImpl()->has_symbolic_sizes_strides()) return;  // traced: shapes are checked when it runs
+  check_layout(tensor);
   std::vector<Dim> dims;
   if (a.shards.empty()) {
     const std::vector<int64_t> zeros(tensor.dim());
     dims = dims_of(tensor, tensor.sizes(), zeros, job.first_index);
   } else {
     const size_t n = tensor.dim();
-    TORCH_CHECK_VALUE(shard_position + 2 * n <= a.shards.size(), "shards must hold a shape and a start for each tensor");
     dims = dims_of(tensor, a.shards.slice(shard_position, n), a.shards.slice(shard_position + n, n), job.first_index);
     shard_position += 2 * n;
   }
@@ -182,6 +186,11 @@ std::vector<FillPlan> build_plans(const Arguments& a, bool in_turn) {
   TORCH_CHECK_VALUE(a.laws.size() == n && a.numbers.size() == kNumbers * n && a.keys.size() == 2 * n,
                     "laws, numbers and keys must hold 1, 4 and 2 values for each of the ", n, " tensors, got ",
                     a.laws.size(), ", ", a.numbers.size(), " and ", a.keys.size());
+  size_t places = 0;
+  for (const at::Tensor& tensor : a.tensors) places += 2 * tensor.dim();
+  TORCH_CHECK_VALUE(a.shards.empty() || a.shards.size() == places,
+                    "shards must be empty or hold a shape and a start for each tensor, ", places, " numbers, got ",
+                    a.shards.size());
   const DefaultFloatEnvironment environment;
   std::vector<FillPlan> plans(in_turn ? n : 1);
   size_t shard_position = 0;
@@ -192,8 +201,6 @@ std::vector<FillPlan> build_plans(const Arguments& a, bool in_turn) {
       TORCH_CHECK_VALUE(false, error.what());
     }
   }
-  TORCH_CHECK_VALUE(a.shards.empty() || shard_position == a.shards.size(),
-                    "shards must hold a shape and a start for each tensor");
   return plans;
 }
 
@@ -252,6 +259,7 @@ void fill_one(py::handle tensor, int64_t law, double n0, double n1, double n2, d
 void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t>& laws,
                const std::vector<double>& numbers, const std::vector<uint64_t>& keys,
                const std::vector<int64_t>& shards) {
+  const py::gil_scoped_release released;
   const at::IntArrayRef signed_keys(reinterpret_cast<const int64_t*>(keys.data()), keys.size());
   fill_op().call(tensors, laws, numbers, signed_keys, shards);
 }
@@ -275,10 +283,12 @@ TORCH_LIBRARY_IMPL(fastinit, CompositeExplicitAutograd, m) { m.impl("fill_", fil
 TORCH_LIBRARY_IMPL(fastinit, Autograd, m) { m.impl("fill_", torch::CppFunction::makeFallthrough()); }
 
 PYBIND11_MODULE(_C, m) {
+  isa();  // a wrong FASTINIT_ISA is an error here, at import
   m.def("fill_one", torch::wrap_pybind_function(fill_one));
-  m.def("fill_many", torch::wrap_pybind_function(fill_many), py::call_guard<py::gil_scoped_release>());
+  m.def("fill_many", torch::wrap_pybind_function(fill_many));
   m.def("philox", philox);
   m.def("isa", [] { return isa().name; });
+  m.def("use_isa", use_isa);  // for tests: everyone else sets FASTINIT_ISA
   m.def("available_isas", [] {
     std::vector<std::string> names;
     for (const Isa& isa : available_isas()) names.emplace_back(isa.name);

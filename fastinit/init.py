@@ -29,6 +29,7 @@ from fastinit.key import Key, KeyShard
 from fastinit.laws import Law
 
 Generator = torch.Generator | Key | KeyShard | None
+_KEYED = (Key, KeyShard)
 
 
 def _fill_keyed(
@@ -65,7 +66,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
         b: upper bound, at least a
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
     """
-    if isinstance(generator, Key | KeyShard):
+    if isinstance(generator, _KEYED):
         return _fill_keyed(uniform_, laws.uniform, tensor, generator, a=a, b=b)
     return torch_init.uniform_(tensor, a, b, generator)
 
@@ -82,7 +83,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
         std: standard deviation of the law, at least 0
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
     """
-    if isinstance(generator, Key | KeyShard):
+    if isinstance(generator, _KEYED):
         return _fill_keyed(normal_, laws.normal, tensor, generator, mean=mean, std=std)
     return torch_init.normal_(tensor, mean, std, generator)
 
@@ -110,7 +111,7 @@ def trunc_normal_(
         b: largest value allowed, at least a
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
     """
-    if isinstance(generator, Key | KeyShard):
+    if isinstance(generator, _KEYED):
         return _fill_keyed(trunc_normal_, laws.trunc_normal, tensor, generator, mean=mean, std=std, a=a, b=b)
     return torch_init.trunc_normal_(tensor, mean, std, a, b, generator)
 
@@ -126,7 +127,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
         gain: factor, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
     """
-    if isinstance(generator, Key | KeyShard):
+    if isinstance(generator, _KEYED):
         return _fill_keyed(xavier_uniform_, laws.xavier_uniform, tensor, generator, gain=gain)
     return torch_init.xavier_uniform_(tensor, gain, generator)
 
@@ -142,7 +143,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
         gain: factor, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
     """
-    if isinstance(generator, Key | KeyShard):
+    if isinstance(generator, _KEYED):
         return _fill_keyed(xavier_normal_, laws.xavier_normal, tensor, generator, gain=gain)
     return torch_init.xavier_normal_(tensor, gain, generator)
 
@@ -165,7 +166,7 @@ def kaiming_uniform_(
         nonlinearity: name of the function after this layer, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
     """
-    if isinstance(generator, Key | KeyShard):
+    if isinstance(generator, _KEYED):
         _warn_if_empty(tensor)
         make_law = laws.kaiming_uniform
         return _fill_keyed(kaiming_uniform_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
@@ -191,7 +192,7 @@ def kaiming_normal_(
         nonlinearity: name of the function after this layer, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
     """
-    if isinstance(generator, Key | KeyShard):
+    if isinstance(generator, _KEYED):
         _warn_if_empty(tensor)
         make_law = laws.kaiming_normal
         return _fill_keyed(kaiming_normal_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
@@ -199,7 +200,7 @@ def kaiming_normal_(
 
 
 def _refuse_key(name: str, generator: Generator) -> torch.Generator | None:
-    if isinstance(generator, Key | KeyShard):
+    if isinstance(generator, _KEYED):
         raise TypeError(f"{name} has no keyed stream: generator must be None or a torch.Generator, got {generator!r}")
     return generator
 

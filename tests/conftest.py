@@ -3,17 +3,18 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+
+import fastinit._ops
+from fastinit import _C
 
 PythonRun = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_report_header() -> str:
-    import fastinit._ops
-
     return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {fastinit._ops.isa()} kernels"
 
 
@@ -23,6 +24,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(params=fastinit._ops.available_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test on each instruction set that this machine has."""
+    chosen = fastinit._ops.isa()
+    _C.use_isa(request.param)
+    assert fastinit._ops.isa() == request.param
+    yield request.param
+    _C.use_isa(chosen)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ const std::vector<Isa>& available_isas();
 // names anything else.
 const Isa& isa();
 
-// Tests of the core only: FASTINIT_ISA is for everyone else.
+// For tests, which run on every instruction set in one process: FASTINIT_ISA is for everyone else.
 void use_isa(const std::string& name);
 
 #if defined(__x86_64__)
