@@ -1,0 +1,177 @@
+"""Whole models: `init_model_` plans every parameter by a recipe, checks it all, and only then writes."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parameter import Parameter
+
+from . import _ops
+from .init import law_of
+from .key import Key
+from .laws import Law
+from .parameters import Owned, has_memory, owned_parameters
+from .recipe import Recipe, RecipeError, Rule, keep
+from .report import Group, InitReport, Row
+
+# Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a second)
+# for a progress bar and for Ctrl-C.
+_GROUP = 2**28
+
+
+class _Job(NamedTuple):
+    name: str
+    parameter: Parameter
+    law: Law | None
+    elements: int
+
+
+def init_model_(
+    model: nn.Module,
+    recipe: Recipe,
+    key: int | Key = 0,
+    *,
+    strict: bool = True,
+    only: str | Sequence[str] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> InitReport:
+    """Fill every parameter of `model` in place, as the first rule of `recipe` that matches it says.
+
+    The values of a parameter depend on `key` and its canonical name alone: they are those of the rule's initialiser
+    with `generator=Key(key).fold_in(name)`. A callable of the user's draws from torch's default CPU generator, seeded
+    from that key and put back afterwards. Tied parameters are filled once, under the first of their names.
+
+    strict: a parameter that no rule matches is an error; otherwise it is left as it is.
+    only: globs over canonical names; the other parameters are left alone and need no rule.
+    progress: called as progress(elements done, elements in all) after each group.
+
+    Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a callable
+    of the user's raises itself.
+    """
+    begun = time.perf_counter()
+    base = key if isinstance(key, Key) else Key(key)
+    owned, tied = owned_parameters(model)
+    if only is not None:
+        owned = _selected(owned, tied, [only] if isinstance(only, str) else only)
+    jobs, rows = _plan(owned, tied, recipe, base, strict)
+    total = sum(job.elements for of_rule in jobs.values() for job in of_rule)
+    done = 0
+    groups = []
+    for index in sorted(jobs):
+        for group in _groups(jobs[index]):
+            started = time.perf_counter()
+            for elements in _fill(group, recipe.rules[index], base):
+                done += elements
+                if progress is not None:
+                    progress(done, total)
+            seconds = time.perf_counter() - started
+            groups.append(Group(index, len(group), sum(job.elements for job in group), seconds))
+    return InitReport(recipe, rows, groups, time.perf_counter() - begun)
+
+
+def _selected(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], globs: Sequence[str]) -> dict[str, Owned]:
+    first = {name: name for name in owned} | {other: name for name, others in tied.items() for other in others}
+    chosen: set[str] = set()
+    for glob in globs:
+        hits = [first[glob]] if glob in first else [first[name] for name in first if fnmatchcase(name, glob)]
+        if not hits:
+            raise RecipeError(f"only: {glob!r} matches no parameter of the model")
+        chosen.update(hits)
+    return {name: one for name, one in owned.items() if name in chosen}
+
+
+def _plan(
+    owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], recipe: Recipe, key: Key, strict: bool
+) -> tuple[dict[int, list[_Job]], list[Row]]:
+    """The jobs of each rule and the rows of the report, with every law computed and checked."""
+    jobs: dict[int, list[_Job]] = {}
+    rows: list[Row] = []
+    unmatched: list[str] = []
+    checked: dict[tuple[object, ...], Law | None] = {}
+    for name, (parameter, module, param) in owned.items():
+        shape, dtype = parameter.shape, parameter.dtype
+        index = recipe.match(module, param, name)
+        law = None
+        if index is None:
+            unmatched.append(f"{name}  ({module.__name__}, {list(shape)})")
+        elif (rule := recipe.rules[index]).initialiser is not keep:
+            # All that the checks look at: thousands of parameters are a handful of cases.
+            case = (index, shape, parameter.stride(), dtype, parameter.device, parameter.layout, type(parameter))
+            if case in checked:
+                law = checked[case]
+            else:
+                try:
+                    law = checked[case] = _checked_law(parameter, rule, key)
+                except Exception as error:
+                    raise _refused(name, rule, error) from error
+            # Constants are the same in every stream: torch's own function serves the types that the op leaves out.
+            native = dtype.is_floating_point
+            jobs.setdefault(index, []).append(_Job(name, parameter, law if native else None, parameter.numel()))
+        rows.append(Row(name, tied.get(name, ()), shape, dtype, index, law))
+    if unmatched and strict:
+        raise RecipeError(
+            f"no rule matches {len(unmatched)} of {len(owned)} parameters (add a rule, fastinit.keep among the "
+            "initialisers, or give strict=False):\n  " + "\n  ".join(unmatched)
+        )
+    return jobs, rows
+
+
+def _checked_law(parameter: Parameter, rule: Rule, key: Key) -> Law | None:
+    """The law that the rule writes into the parameter, None for a callable without one; whatever is wrong raises."""
+    if parameter.is_meta:
+        raise ValueError("it is on the meta device; give the model memory first: model.to_empty(device='cpu')")
+    law = law_of(rule.initialiser, parameter.shape, rule.kwargs)
+    if law is None or (law.kind == "constant" and not parameter.is_floating_point()):
+        return law
+    if parameter.device.type != "cpu" or not has_memory(parameter):
+        kind = f"{type(parameter).__name__} of layout {parameter.layout} on {parameter.device}"
+        raise TypeError(f"the keyed stream fills plain CPU tensors, and it is a {kind}")
+    if any(stride == 0 and size > 1 for size, stride in zip(parameter.shape, parameter.stride(), strict=True)):
+        raise ValueError("it is an expanded tensor: several of its elements share one place in memory")
+    _ops.fill_([parameter.new_empty(0)], [law], [key])  # writes nothing; the op's own checks of law and type
+    return law
+
+
+def _refused(name: str, rule: Rule, error: Exception) -> RecipeError:
+    return RecipeError(f"parameter {name!r} by {rule!r}: {error}")
+
+
+def _groups(jobs: list[_Job]) -> Iterator[list[_Job]]:
+    group: list[_Job] = []
+    elements = 0
+    for job in jobs:
+        if group and elements + job.elements > _GROUP:
+            yield group
+            group, elements = [], 0
+        group.append(job)
+        elements += job.elements
+    yield group
+
+
+def _fill(jobs: list[_Job], rule: Rule, base: Key) -> Iterator[int]:
+    """Writes, and yields the number of elements after each call."""
+    laws = [job.law for job in jobs if job.law is not None]
+    if laws:
+        native = [job for job in jobs if job.law is not None]
+        _ops.fill_([job.parameter for job in native], laws, [base.fold_in(job.name) for job in native])
+        yield sum(job.elements for job in native)
+    for job in jobs:
+        if job.law is None:
+            _call(job, rule, base.fold_in(job.name))
+            yield job.elements
+
+
+def _call(job: _Job, rule: Rule, key: Key) -> None:
+    generator = torch.default_generator  # torch.manual_seed would seed the accelerators too
+    state = generator.get_state()
+    try:
+        generator.manual_seed(key.seed)
+        with torch.no_grad():
+            rule.initialiser(job.parameter, **rule.kwargs)
+    except Exception as error:
+        raise _refused(job.name, rule, error) from error
+    finally:
+        generator.set_state(state)
