@@ -1,9 +1,10 @@
 """Whole models: `init_model_` plans every parameter by a recipe, checks it all, and only then writes."""
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,18 +16,16 @@ from .key import Key
 from .laws import Law
 from .parameters import Owned, has_memory, owned_parameters
 from .recipe import Recipe, RecipeError, Rule, keep
-from .report import Group, InitReport, Row
+from .report import Group, InitReport, RowTuple
 
 # Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a second)
 # for a progress bar and for Ctrl-C.
 _GROUP = 2**28
 
 
-class _Job(NamedTuple):
-    name: str
-    parameter: Parameter
-    law: Law | None
-    elements: int
+# Name, parameter, law (None: call the initialiser) and number of elements. Plain tuples here, in the rows and in
+# owned_parameters: a named one takes a tenth of the time that a small parameter may.
+_Job = tuple[str, Parameter, Law | None, int]
 
 
 def init_model_(
@@ -53,11 +52,12 @@ def init_model_(
     """
     begun = time.perf_counter()
     base = key if isinstance(key, Key) else Key(key)
-    owned, tied = owned_parameters(model)
-    if only is not None:
-        owned = _selected(owned, tied, [only] if isinstance(only, str) else only)
-    jobs, rows = _plan(owned, tied, recipe, base, strict)
-    total = sum(job.elements for of_rule in jobs.values() for job in of_rule)
+    with _no_collection():
+        owned, tied = owned_parameters(model)
+        if only is not None:
+            owned = _selected(owned, tied, [only] if isinstance(only, str) else only)
+        jobs, rows = _plan(owned, tied, recipe, base, strict)
+    total = sum(_elements(of_rule) for of_rule in jobs.values())
     done = 0
     groups = []
     for index in sorted(jobs):
@@ -68,8 +68,21 @@ def init_model_(
                 if progress is not None:
                     progress(done, total)
             seconds = time.perf_counter() - started
-            groups.append(Group(index, len(group), sum(job.elements for job in group), seconds))
+            groups.append(Group(index, len(group), _elements(group), seconds))
     return InitReport(recipe, rows, groups, time.perf_counter() - begun)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Planning makes a few objects a parameter that stay, and no cycles, but enough of them to set off a full garbage
+    collection: a walk over all that importing torch made, which takes longer than filling 10,000 small tensors."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _selected(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], globs: Sequence[str]) -> dict[str, Owned]:
@@ -85,10 +98,10 @@ def _selected(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], globs: 
 
 def _plan(
     owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], recipe: Recipe, key: Key, strict: bool
-) -> tuple[dict[int, list[_Job]], list[Row]]:
+) -> tuple[dict[int, list[_Job]], list[RowTuple]]:
     """The jobs of each rule and the rows of the report, with every law computed and checked."""
     jobs: dict[int, list[_Job]] = {}
-    rows: list[Row] = []
+    rows: list[RowTuple] = []
     unmatched: list[str] = []
     checked: dict[tuple[object, ...], Law | None] = {}
     for name, (parameter, module, param) in owned.items():
@@ -109,8 +122,8 @@ def _plan(
                     raise _refused(name, rule, error) from error
             # Constants are the same in every stream: torch's own function serves the types that the op leaves out.
             native = dtype.is_floating_point
-            jobs.setdefault(index, []).append(_Job(name, parameter, law if native else None, parameter.numel()))
-        rows.append(Row(name, tied.get(name, ()), shape, dtype, index, law))
+            jobs.setdefault(index, []).append((name, parameter, law if native else None, parameter.numel()))
+        rows.append((name, tied.get(name, ()), shape, dtype, index, law))
     if unmatched and strict:
         raise RecipeError(
             f"no rule matches {len(unmatched)} of {len(owned)} parameters (add a rule, fastinit.keep among the "
@@ -139,39 +152,45 @@ def _refused(name: str, rule: Rule, error: Exception) -> RecipeError:
     return RecipeError(f"parameter {name!r} by {rule!r}: {error}")
 
 
+def _elements(jobs: list[_Job]) -> int:
+    return sum(elements for _, _, _, elements in jobs)
+
+
 def _groups(jobs: list[_Job]) -> Iterator[list[_Job]]:
     group: list[_Job] = []
-    elements = 0
+    room = _GROUP
     for job in jobs:
-        if group and elements + job.elements > _GROUP:
+        *_, elements = job
+        if group and elements > room:
             yield group
-            group, elements = [], 0
+            group, room = [], _GROUP
         group.append(job)
-        elements += job.elements
+        room -= elements
     yield group
 
 
 def _fill(jobs: list[_Job], rule: Rule, base: Key) -> Iterator[int]:
     """Writes, and yields the number of elements after each call."""
-    laws = [job.law for job in jobs if job.law is not None]
+    laws = [law for _, _, law, _ in jobs if law is not None]
     if laws:
-        native = [job for job in jobs if job.law is not None]
-        _ops.fill_([job.parameter for job in native], laws, [base.fold_in(job.name) for job in native])
-        yield sum(job.elements for job in native)
-    for job in jobs:
-        if job.law is None:
-            _call(job, rule, base.fold_in(job.name))
-            yield job.elements
+        native = [job for job in jobs if job[2] is not None]
+        keys = [base.fold_in(name) for name, *_ in native]
+        _ops.fill_([parameter for _, parameter, *_ in native], laws, keys)
+        yield _elements(native)
+    for name, parameter, law, elements in jobs:
+        if law is None:
+            _call(name, parameter, rule, base.fold_in(name).seed)
+            yield elements
 
 
-def _call(job: _Job, rule: Rule, key: Key) -> None:
+def _call(name: str, parameter: Parameter, rule: Rule, seed: int) -> None:
     generator = torch.default_generator  # torch.manual_seed would seed the accelerators too
     state = generator.get_state()
     try:
-        generator.manual_seed(key.seed)
+        generator.manual_seed(seed)
         with torch.no_grad():
-            rule.initialiser(job.parameter, **rule.kwargs)
+            rule.initialiser(parameter, **rule.kwargs)
     except Exception as error:
-        raise _refused(job.name, rule, error) from error
+        raise _refused(name, rule, error) from error
     finally:
         generator.set_state(state)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,8 @@ _WRAPPERS = (
 )
 
 
-class Owned(NamedTuple):
-    """A parameter, the class of the module that holds it, and its name there."""
-
-    parameter: Parameter
-    module: type[nn.Module]
-    param: str
+# A parameter, the class of the module that holds it, and its name there.
+Owned = tuple[Parameter, type[nn.Module], str]
 
 
 def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
@@ -49,7 +45,7 @@ def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tupl
                 raise _two_of_one_name(model, name, objects[name], parameter)
             first_name = first.setdefault(id(parameter), name)
             if first_name is name:
-                owned[name] = Owned(parameter, kind, param)
+                owned[name] = parameter, kind, param
             elif first_name != name:
                 tied[first_name] = (*tied.get(first_name, ()), name)
     _tie_by_memory(owned, tied)
@@ -85,7 +81,7 @@ def _tie_by_memory(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]]) ->
         for one, other in combinations(sorted(cluster, key=position.__getitem__), 2):
             if one not in owned or other not in owned:
                 continue
-            shared = _shared_memory(owned[one].parameter, owned[other].parameter)
+            shared = _shared_memory(owned[one][0], owned[other][0])
             if shared == "all":
                 del owned[other]
                 tied[one] = (*tied.get(one, ()), other, *tied.pop(other, ()))

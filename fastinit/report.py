@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +21,9 @@ class Row(NamedTuple):
     law: Law | None  # None where it was left alone, or filled by a callable without a law
 
 
+RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None]
+
+
 class Group(NamedTuple):
     rule: int
     parameters: int
@@ -29,11 +34,15 @@ class Group(NamedTuple):
 class InitReport:
     """`rows` in the model's order, `groups` in the order they were filled, `seconds` in total, planning included."""
 
-    def __init__(self, recipe: Recipe, rows: list[Row], groups: list[Group], seconds: float) -> None:
+    def __init__(self, recipe: Recipe, rows: list[RowTuple], groups: list[Group], seconds: float) -> None:
         self.recipe = recipe
-        self.rows = rows
+        self._rows = rows
         self.groups = groups
         self.seconds = seconds
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return [Row(*row) for row in self._rows]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, as `to_json` writes them."""
@@ -84,7 +93,7 @@ class InitReport:
         ))  # fmt: skip
 
     def __repr__(self) -> str:
-        return f"<InitReport: {len(self.rows)} parameters, {self.seconds:.3f} s>"
+        return f"<InitReport: {len(self._rows)} parameters, {self.seconds:.3f} s>"
 
     def _wrote(self, row: Row) -> str:
         if row.law is not None:
@@ -98,7 +107,7 @@ def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _aligned(head: tuple[str, ...], rows: list[tuple[str, ...]], sides: str) -> list[str]:
+def _aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], sides: str) -> list[str]:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
         "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
