@@ -22,7 +22,6 @@ from .report import Group, InitReport, RowTuple
 # for a progress bar and for Ctrl-C.
 _GROUP = 2**28
 
-
 # Name, parameter, law (None: call the initialiser) and number of elements. Plain tuples here, in the rows and in
 # owned_parameters: a named one takes a tenth of the time that a small parameter may.
 _Job = tuple[str, Parameter, Law | None, int]
@@ -85,8 +84,12 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _selected(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], globs: Sequence[str]) -> dict[str, Owned]:
-    first = {name: name for name in owned} | {other: name for name, others in tied.items() for other in others}
+def _selected(
+    owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], globs: Sequence[str]
+) -> dict[str, Owned]:
+    first = {name: name for name in owned} | {
+        other: name for name, others in tied.items() for other in others
+    }
     chosen: set[str] = set()
     for glob in globs:
         hits = [first[glob]] if glob in first else [first[name] for name in first if fnmatchcase(name, glob)]
@@ -112,7 +115,15 @@ def _plan(
             unmatched.append(f"{name}  ({module.__name__}, {list(shape)})")
         elif (rule := recipe.rules[index]).initialiser is not keep:
             # All that the checks look at: thousands of parameters are a handful of cases.
-            case = (index, shape, parameter.stride(), dtype, parameter.device, parameter.layout, type(parameter))
+            case = (
+                index,
+                shape,
+                parameter.stride(),
+                dtype,
+                parameter.device,
+                parameter.layout,
+                type(parameter),
+            )
             if case in checked:
                 law = checked[case]
             else:
@@ -135,14 +146,18 @@ def _plan(
 def _checked_law(parameter: Parameter, rule: Rule, key: Key) -> Law | None:
     """The law that the rule writes into the parameter, None for a callable without one; whatever is wrong raises."""
     if parameter.is_meta:
-        raise ValueError("it is on the meta device; give the model memory first: model.to_empty(device='cpu')")
+        raise ValueError(
+            "it is on the meta device; give the model memory first: model.to_empty(device='cpu')"
+        )
     law = law_of(rule.initialiser, parameter.shape, rule.kwargs)
     if law is None or (law.kind == "constant" and not parameter.is_floating_point()):
         return law
     if parameter.device.type != "cpu" or not has_memory(parameter):
         kind = f"{type(parameter).__name__} of layout {parameter.layout} on {parameter.device}"
         raise TypeError(f"the keyed stream fills plain CPU tensors, and it is a {kind}")
-    if any(stride == 0 and size > 1 for size, stride in zip(parameter.shape, parameter.stride(), strict=True)):
+    if any(
+        stride == 0 and size > 1 for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
+    ):
         raise ValueError("it is an expanded tensor: several of its elements share one place in memory")
     _ops.fill_([parameter.new_empty(0)], [law], [key])  # writes nothing; the op's own checks of law and type
     return law
@@ -174,7 +189,9 @@ def _fill(jobs: list[_Job], rule: Rule, base: Key) -> Iterator[int]:
     laws = [law for _, _, law, _ in jobs if law is not None]
     if laws:
         native = [job for job in jobs if job[2] is not None]
-        keys = [base.fold_in(name) for name, *_ in native]
+        keys = [
+            base if law.kind == "constant" else base.fold_in(name) for (name, *_), law in zip(native, laws)
+        ]
         _ops.fill_([parameter for _, parameter, *_ in native], laws, keys)
         yield _elements(native)
     for name, parameter, law, elements in jobs:

@@ -18,8 +18,16 @@ _WRAPPERS = (
     ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
     ("torch.nn.parallel.data_parallel", "DataParallel", "module"),
     ("torch.nn.parallel.distributed", "DistributedDataParallel", "module"),
-    ("torch.distributed.fsdp.fully_sharded_data_parallel", "FullyShardedDataParallel", "_fsdp_wrapped_module"),
-    ("torch.distributed.algorithms._checkpoint.checkpoint_wrapper", "ActivationWrapper", "_checkpoint_wrapped_module"),
+    (
+        "torch.distributed.fsdp.fully_sharded_data_parallel",
+        "FullyShardedDataParallel",
+        "_fsdp_wrapped_module",
+    ),
+    (
+        "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
+        "ActivationWrapper",
+        "_checkpoint_wrapped_module",
+    ),
 )
 
 
@@ -40,7 +48,9 @@ def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tupl
                 continue
             name = prefix + param
             if type(parameter) is not Parameter and is_lazy(parameter):
-                raise RecipeError(f"parameter {name!r} is lazy and has no shape yet; call the model once first")
+                raise RecipeError(
+                    f"parameter {name!r} is lazy and has no shape yet; call the model once first"
+                )
             if objects.setdefault(name, parameter) is not parameter:
                 raise _two_of_one_name(model, name, objects[name], parameter)
             first_name = first.setdefault(id(parameter), name)
@@ -77,8 +87,7 @@ def _two_of_one_name(model: nn.Module, name: str, *parameters: Parameter) -> Rec
 def _tie_by_memory(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]]) -> None:
     """Take parameters over the same memory as another out of `owned`, with their names to `tied`."""
     for cluster in _clusters(owned):
-        position = {name: i for i, name in enumerate(owned)}
-        for one, other in combinations(sorted(cluster, key=position.__getitem__), 2):
+        for (_, one), (_, other) in combinations(sorted(cluster), 2):
             if one not in owned or other not in owned:
                 continue
             shared = _shared_memory(owned[one][0], owned[other][0])
@@ -86,24 +95,26 @@ def _tie_by_memory(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]]) ->
                 del owned[other]
                 tied[one] = (*tied.get(one, ()), other, *tied.pop(other, ()))
             elif shared == "some":
-                raise RecipeError(f"parameters {one!r} and {other!r} overlap in memory without being the same")
+                raise RecipeError(
+                    f"parameters {one!r} and {other!r} overlap in memory without being the same"
+                )
 
 
-def _clusters(owned: dict[str, Owned]) -> Iterator[list[str]]:
-    """Names of parameters whose extents in memory overlap, two or more at a time."""
+def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
+    """Parameters whose extents in memory overlap, two or more at a time, each with its place in the order."""
     spans = []
-    for name, (parameter, _, _) in owned.items():
+    for position, (name, (parameter, _, _)) in enumerate(owned.items()):
         if has_memory(parameter) and parameter.numel():
-            spans.append((*_extent(parameter), name))
+            spans.append((*_extent(parameter), position, name))
     spans.sort()
-    cluster: list[str] = []
+    cluster: list[tuple[int, str]] = []
     reach = 0
-    for start, stop, name in spans:
+    for start, stop, position, name in spans:
         if start >= reach:
             if len(cluster) > 1:
                 yield cluster
             cluster = []
-        cluster.append(name)
+        cluster.append((position, name))
         reach = max(reach, stop)
     if len(cluster) > 1:
         yield cluster

@@ -78,8 +78,12 @@ class Recipe:
         return None
 
     def _find(self, module: type, param: str) -> Iterator[tuple[int, re.Pattern[str] | None]]:
-        for index, (rule, params, names) in enumerate(zip(self.rules, self._params, self._names, strict=True)):
-            if (rule.types is None or issubclass(module, rule.types)) and (params is None or params.match(param)):
+        for index, (rule, params, names) in enumerate(
+            zip(self.rules, self._params, self._names, strict=True)
+        ):
+            if (rule.types is None or issubclass(module, rule.types)) and (
+                params is None or params.match(param)
+            ):
                 yield index, names
                 if names is None:
                     return
@@ -99,7 +103,9 @@ def _check_initialiser(initialiser: Callable[..., object], kwargs: dict[str, Any
     if not callable(initialiser):
         raise RecipeError(f"initialiser must be a callable(tensor, **kwargs), got {initialiser!r}")
     if "generator" in kwargs:
-        raise RecipeError("generator is not a rule's to give: each parameter draws from a key of its own name")
+        raise RecipeError(
+            "generator is not a rule's to give: each parameter draws from a key of its own name"
+        )
     try:
         signature = inspect.signature(initialiser)
     except ValueError:  # some builtins have none to read
