@@ -43,14 +43,14 @@ def _native() -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fastinit", description="A fast PyTorch weight initialiser."
+        prog="python -m fastinit", description="A fast initialiser of PyTorch weights."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, instruction sets, threads, native functions")
     bench = commands.add_parser(
         "bench",
         help="initialise a real model with torch.nn.init and with fastinit",
-        description="Initialise a real model with torch.nn.init and with fastinit, in one process and warm memory.",
+        description="Initialise a real model with torch.nn.init and with fastinit, in one process.",
         epilog="example: python -m fastinit bench --model gpt2-xl --dtype bfloat16 --json gpt2.json",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -59,9 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--threads", type=_positive, help="for both; torch's own number if not given")
     bench.add_argument("--repeat", type=_positive, default=3, help="passes of each; the fastest counts")
     bench.add_argument("--seed", type=int, default=0, help="of both streams")
-    bench.add_argument(
-        "--json", metavar="FILE", help="write the figures and the machine's description there too"
-    )
+    bench.add_argument("--json", metavar="FILE", help="write the figures and the machine there too")
     return parser
 
 

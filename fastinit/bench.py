@@ -1,7 +1,7 @@
 """`python -m fastinit bench`: a real model initialised by torch.nn.init and by fastinit, in one process.
 
-Every pass writes the same parameters in memory touched beforehand, the passes take turns, and the fastest of each
-counts. torch's is what its users do: one torch.nn.init call a parameter, with the laws of the recipe.
+Every pass writes the same parameters in memory touched beforehand, the passes take turns, and the fastest of
+each counts. torch's is what its users do: one torch.nn.init call a parameter, with the laws of the recipe.
 """
 
 import json
@@ -36,18 +36,20 @@ def bench(model: str, dtype: str, threads: int | None, repeat: int, seed: int, j
     parameters = [parameter for parameter, _, _ in owned_parameters(built)[0].values()]
     _fill(parameters)
     passes = _passes(built, ARCHITECTURES[model].recipe, parameters, seed)
-    result = {
+    elements = sum(parameter.numel() for parameter in parameters)
+    size = sum(parameter.nbytes for parameter in parameters)
+    result: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "fastinit", *sys.argv[1:]]),
         "machine": machine.describe(),
         "model": model,
         "dtype": dtype,
         "tensors": len(parameters),
-        "elements": sum(parameter.numel() for parameter in parameters),
-        "bytes": sum(parameter.nbytes for parameter in parameters),
+        "elements": elements,
+        "bytes": size,
         "repeat": repeat,
         "seed": seed,
+        "passes": _figures(passes, _times(passes, repeat), elements, size),
     }
-    result["passes"] = _figures(passes, _times(passes, repeat), result["elements"], result["bytes"])
     _print(result)
     if json_path is not None:
         with open(json_path, "w", encoding="utf-8") as file:
@@ -64,13 +66,13 @@ def _require_extras() -> None:
 
 
 def _built(name: str, dtype: torch.dtype) -> nn.Module:
-    """The model in memory, or an exit that says what would fit; on the meta device it costs nothing to ask."""
+    """The model in memory, or an exit that says what would fit; asking costs nothing on the meta device."""
     model = on_meta(name, dtype)
     needed = sum(parameter.nbytes for parameter in model.parameters()) * 11 // 10
     available = machine.available_memory()
     if available is not None and needed > available:
         sys.exit(
-            f"{name} in {dtype} needs {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB of memory is available; "
+            f"{name} in {dtype} needs {needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB is free; "
             "--dtype bfloat16 halves float32, and --model resnet-50 is the smallest"
         )
     return materialised(model)
@@ -160,10 +162,11 @@ def _print(result: dict[str, Any]) -> None:
     table = Table(
         title=f"{result['model']}, {result['dtype']}: {result['elements'] / 1e6:,.1f} million parameters "
         f"in {result['tensors']} tensors, {result['bytes'] / 1e9:.2f} GB",
-        caption=f"{about['cpu']}, {about['isa']}; torch {about['torch']}; fastest of {result['repeat']}, warm memory",
+        caption=f"{about['cpu']}, {about['isa']}; torch {about['torch']}; "
+        f"fastest of {result['repeat']}, warm memory",
     )
     table.add_column("")
-    for head in ("threads", "seconds", "ns/parameter", "GB/s", "× torch.nn.init"):
+    for head in ("threads", "seconds", "ns/parameter", "GB/s", "vs torch.nn.init"):
         table.add_column(head, justify="right")
     for one in result["passes"]:
         table.add_row(
@@ -172,7 +175,7 @@ def _print(result: dict[str, Any]) -> None:
             f"{one['seconds']:.4f}",
             f"{one['ns_per_parameter']:.3f}",
             f"{one['gb_per_second']:.2f}",
-            f"{one['times_faster_than_torch']:.1f}",
+            f"{one['times_faster_than_torch']:.1f}x",
             style="bold" if one["what"] == "fastinit" else "",
         )
     Console().print(table)

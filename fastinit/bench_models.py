@@ -1,4 +1,4 @@
-"""The real architectures of `python -m fastinit bench`, each with a recipe that does what its own library does."""
+"""The real architectures of `python -m fastinit bench`, each with a recipe that does what transformers does."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -46,17 +46,18 @@ def _vit_large() -> nn.Module:
         "num_attention_heads": 16,
         "intermediate_size": 4096,
     }
-    return ViTForImageClassification(ViTConfig(**size, num_labels=1000))
+    return ViTForImageClassification(ViTConfig.from_dict(size | {"num_labels": 1000}))
 
 
 def _resnet_50() -> nn.Module:
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    return ResNetForImageClassification(ResNetConfig(num_labels=1000))  # the default config is ResNet-50's
+    # The default configuration is ResNet-50's.
+    return ResNetForImageClassification(ResNetConfig.from_dict({"num_labels": 1000}))
 
 
-# What transformers' PreTrainedModel._init_weights does everywhere: N(0, initializer_range = 0.02) in linear layers,
-# convolutions and embeddings, ones in the weights of norms, zeros in biases.
+# What transformers' PreTrainedModel._init_weights does everywhere: N(0, initializer_range = 0.02) in linear
+# layers, convolutions and embeddings, ones in the weights of norms, zeros in biases.
 _NORMAL = Rule(normal_, types=(nn.Linear, nn.Embedding, nn.Conv2d), params="weight", std=0.02)
 _ZERO_BIAS = Rule(zeros_, params="bias")
 
@@ -68,7 +69,8 @@ ARCHITECTURES = {
     ),
     "gpt2-xl": Architecture(
         _gpt2_xl,
-        # GPT2PreTrainedModel: outputs onto the residual path get 0.02 / sqrt(2 n_layer). Conv1D is transformers' own.
+        # GPT2PreTrainedModel: outputs onto the residual path get 0.02 / sqrt(2 n_layer). Conv1D is
+        # transformers' own.
         Recipe(
             [
                 Rule(normal_, names="*.c_proj.weight", std=0.02 / (2 * 48) ** 0.5),
@@ -93,7 +95,8 @@ ARCHITECTURES = {
     ),
     "resnet-50": Architecture(
         _resnet_50,
-        # ResNetPreTrainedModel: He's normal by fan out in convolutions, torch's own defaults in the classifier.
+        # ResNetPreTrainedModel: He's normal by fan out in convolutions, torch's own defaults in the
+        # classifier.
         Recipe(
             [
                 Rule(kaiming_normal_, types=nn.Conv2d, params="weight", mode="fan_out", nonlinearity="relu"),
@@ -114,7 +117,7 @@ def on_meta(name: str, dtype: torch.dtype) -> nn.Module:
 
 
 def materialised(model: nn.Module) -> nn.Module:
-    """With memory of its own, whatever that holds, and its tied weights tied again (`to_empty` parts them)."""
+    """With memory of its own, whatever it holds, and its tied weights tied again (`to_empty` parts them)."""
     model.to_empty(device="cpu")
     tie = getattr(model, "tie_weights", None)
     if tie is not None:

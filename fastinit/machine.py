@@ -26,7 +26,7 @@ def describe() -> dict[str, str | int | list[str]]:
 
 
 def available_memory() -> int | None:
-    """Bytes that can be taken without swapping, by the kernel and by the container's limit; None where unknown."""
+    """Bytes free to take, by the kernel and by the container's limit; None where unknown."""
     bounds = []
     if kib := re.search(r"^MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"), re.MULTILINE):
         bounds.append(int(kib[1]) * 1024)

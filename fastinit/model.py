@@ -18,12 +18,12 @@ from .parameters import Owned, has_memory, owned_parameters
 from .recipe import Recipe, RecipeError, Rule, keep
 from .report import Group, InitReport, RowTuple
 
-# Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a second)
-# for a progress bar and for Ctrl-C.
+# Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a
+# second) for a progress bar and for Ctrl-C.
 _GROUP = 2**28
 
-# Name, parameter, law (None: call the initialiser) and number of elements. Plain tuples here, in the rows and in
-# owned_parameters: a named one takes a tenth of the time that a small parameter may.
+# Name, parameter, law (None: call the initialiser) and number of elements. Plain tuples here, in the rows and
+# in owned_parameters: a named one takes a tenth of the time that a small parameter may.
 _Job = tuple[str, Parameter, Law | None, int]
 
 
@@ -38,16 +38,17 @@ def init_model_(
 ) -> InitReport:
     """Fill every parameter of `model` in place, as the first rule of `recipe` that matches it says.
 
-    The values of a parameter depend on `key` and its canonical name alone: they are those of the rule's initialiser
-    with `generator=Key(key).fold_in(name)`. A callable of the user's draws from torch's default CPU generator, seeded
-    from that key and put back afterwards. Tied parameters are filled once, under the first of their names.
+    The values of a parameter depend on `key` and its canonical name alone: they are those of the rule's
+    initialiser with `generator=Key(key).fold_in(name)`. A callable of the user's draws from torch's default CPU
+    generator, seeded from that key and put back afterwards. Tied parameters are filled once, under the first of
+    their names.
 
     strict: a parameter that no rule matches is an error; otherwise it is left as it is.
     only: globs over canonical names; the other parameters are left alone and need no rule.
     progress: called as progress(elements done, elements in all) after each group.
 
-    Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a callable
-    of the user's raises itself.
+    Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a
+    callable of the user's raises itself.
     """
     begun = time.perf_counter()
     base = key if isinstance(key, Key) else Key(key)
@@ -73,8 +74,9 @@ def init_model_(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Planning makes a few objects a parameter that stay, and no cycles, but enough of them to set off a full garbage
-    collection: a walk over all that importing torch made, which takes longer than filling 10,000 small tensors."""
+    """Leaves garbage collection off for a while."""
+    # Planning makes a few objects a parameter that stay, and no cycles, but enough of them to set off a full
+    # garbage collection: a walk over all that importing torch made, longer than filling 10,000 small tensors.
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -131,23 +133,24 @@ def _plan(
                     law = checked[case] = _checked_law(parameter, rule, key)
                 except Exception as error:
                     raise _refused(name, rule, error) from error
-            # Constants are the same in every stream: torch's own function serves the types that the op leaves out.
+            # Constants are the same in every stream: torch's own function serves the types that the op leaves
+            # out.
             native = dtype.is_floating_point
             jobs.setdefault(index, []).append((name, parameter, law if native else None, parameter.numel()))
         rows.append((name, tied.get(name, ()), shape, dtype, index, law))
     if unmatched and strict:
         raise RecipeError(
-            f"no rule matches {len(unmatched)} of {len(owned)} parameters (add a rule, fastinit.keep among the "
-            "initialisers, or give strict=False):\n  " + "\n  ".join(unmatched)
+            f"no rule matches {len(unmatched)} of {len(owned)} parameters (add rules, with fastinit.keep for what "
+            "is to stay as it is, or give strict=False):\n  " + "\n  ".join(unmatched)
         )
     return jobs, rows
 
 
 def _checked_law(parameter: Parameter, rule: Rule, key: Key) -> Law | None:
-    """The law that the rule writes into the parameter, None for a callable without one; whatever is wrong raises."""
+    """The law that the rule writes into the parameter, None for a callable without one; raises what is wrong."""
     if parameter.is_meta:
         raise ValueError(
-            "it is on the meta device; give the model memory first: model.to_empty(device='cpu')"
+            "it is on the meta device; materialise the model first: model.to_empty(device='cpu')"
         )
     law = law_of(rule.initialiser, parameter.shape, rule.kwargs)
     if law is None or (law.kind == "constant" and not parameter.is_floating_point()):
@@ -189,9 +192,8 @@ def _fill(jobs: list[_Job], rule: Rule, base: Key) -> Iterator[int]:
     laws = [law for _, _, law, _ in jobs if law is not None]
     if laws:
         native = [job for job in jobs if job[2] is not None]
-        keys = [
-            base if law.kind == "constant" else base.fold_in(name) for (name, *_), law in zip(native, laws)
-        ]
+        constant = laws[0].kind == "constant"  # as all laws of one rule are; a constant has no use for a key
+        keys = [base if constant else base.fold_in(name) for name, *_ in native]
         _ops.fill_([parameter for _, parameter, *_ in native], laws, keys)
         yield _elements(native)
     for name, parameter, law, elements in jobs:

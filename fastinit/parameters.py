@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .recipe import RecipeError
 
-# Modules that hold another under a name of their own, which is no part of its parameters' names. Looked up among the
-# modules already imported: a model can only be wrapped by a class whose module is.
+# Modules that hold another under a name of their own, which is no part of its parameters' names. Looked up
+# among the modules already imported: a model can only be wrapped by a class whose module is.
 _WRAPPERS = (
     ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
     ("torch.nn.parallel.data_parallel", "DataParallel", "module"),
@@ -36,7 +36,7 @@ Owned = tuple[Parameter, type[nn.Module], str]
 
 
 def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
-    """The distinct parameters by canonical name, in the order of registration, and the other names of tied ones."""
+    """The distinct parameters by canonical name, in order of registration, and the other names of tied ones."""
     objects: dict[str, Parameter] = {}
     first: dict[int, str] = {}
     owned: dict[str, Owned] = {}
@@ -48,9 +48,7 @@ def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tupl
                 continue
             name = prefix + param
             if type(parameter) is not Parameter and is_lazy(parameter):
-                raise RecipeError(
-                    f"parameter {name!r} is lazy and has no shape yet; call the model once first"
-                )
+                raise RecipeError(f"parameter {name!r} has no shape yet; call the lazy model once first")
             if objects.setdefault(name, parameter) is not parameter:
                 raise _two_of_one_name(model, name, objects[name], parameter)
             first_name = first.setdefault(id(parameter), name)

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class RecipeError(ValueError):
-    """A rule that cannot be, a parameter that no rule takes, or a model that cannot be initialised as it stands."""
+    """A rule that cannot be, a parameter that no rule takes, or a model that cannot be filled as it stands."""
 
 
 def keep(tensor: Tensor) -> Tensor:
@@ -23,9 +23,10 @@ def keep(tensor: Tensor) -> Tensor:
 class Rule:
     """An initialiser with its keyword arguments, and the parameters that it is for.
 
-    `types` selects by the class of the module that holds the parameter, `params` by glob over the parameter's name in
-    that module, `names` by glob over its full dotted name. All that are given must match; a tuple matches if one of its
-    entries does. The initialiser is any of fastinit's, or any `callable(tensor, **kwargs)` that writes in place.
+    `types` selects by the class of the module that holds the parameter, `params` by glob over the parameter's
+    name in that module, `names` by glob over its full dotted name. All that are given must match; a tuple
+    matches if one of its entries does. The initialiser is any of fastinit's, or any `callable(tensor, **kwargs)`
+    that writes in place.
     """
 
     __slots__ = ("initialiser", "kwargs", "names", "params", "types")
@@ -63,12 +64,12 @@ class Recipe:
                 raise RecipeError(f"rules: each must be a fastinit.Rule, got {rule!r}")
         self._params = [_compiled(rule.params) for rule in self.rules]
         self._names = [_compiled(rule.names) for rule in self.rules]
-        # Most rules look at the module's class and the parameter's own name only, and a model has few such pairs:
-        # for each, the rules still possible, up to the first that asks for no full name.
+        # Most rules look at the module's class and the parameter's own name only, and a model has few such
+        # pairs: for each, the rules still possible, up to the first that asks for no full name.
         self._possible: dict[tuple[type, str], tuple[tuple[int, re.Pattern[str] | None], ...]] = {}
 
     def match(self, module: type, param: str, name: str) -> int | None:
-        """The index of the rule for parameter `param` of a module of this class, whose full name is `name`."""
+        """The index of the rule for parameter `param` of a module of this class, in full `name`."""
         possible = self._possible.get((module, param))
         if possible is None:
             possible = self._possible[module, param] = tuple(self._find(module, param))
@@ -103,9 +104,7 @@ def _check_initialiser(initialiser: Callable[..., object], kwargs: dict[str, Any
     if not callable(initialiser):
         raise RecipeError(f"initialiser must be a callable(tensor, **kwargs), got {initialiser!r}")
     if "generator" in kwargs:
-        raise RecipeError(
-            "generator is not a rule's to give: each parameter draws from a key of its own name"
-        )
+        raise RecipeError("generator is not a rule's to give: each parameter has the key of its name")
     try:
         signature = inspect.signature(initialiser)
     except ValueError:  # some builtins have none to read
