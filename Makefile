@@ -1,0 +1,56 @@
+# One environment, one build; every target makes what it needs and nothing twice.
+#   make demo                                     the main job: a 1.2-billion-parameter model, torch against fastinit
+#   make test TORCH=2.14.1 VENV=.venv-2.14        the same tests in an environment with another torch
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= 2.13.0
+ARGS   ?=
+
+PY        = $(VENV)/bin/python
+INSTALLED = $(VENV)/.installed-torch-$(TORCH)
+# The module lies in the source tree, so the last environment that built it owns it: one stamp at a time.
+BUILT     = build/.built-in-$(subst /,_,$(VENV))
+SOURCES   = setup.py pyproject.toml fastinit/_version.py $(shell find csrc -type f)
+CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
+
+.PHONY: demo test bench lint format types clean
+.DELETE_ON_ERROR:
+
+demo: $(BUILT)
+	$(PY) -m fastinit bench $(ARGS)
+
+test: $(BUILT)
+	$(PY) -m pytest $(ARGS)
+
+bench: $(BUILT)
+	for script in benchmarks/bench_*.py; do $(PY) $$script $(ARGS) || exit 1; done
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_FILES)
+
+format: $(INSTALLED)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i $(CXX_FILES)
+
+types: $(BUILT)
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf build dist *.egg-info fastinit/_C*.so fastinit/_build_info.py
+
+$(INSTALLED): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "fastinit: Python 3.11 or newer is needed, and '$(PYTHON)' is not. Name one: make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "fastinit: '$(PYTHON) -m venv' does not work here. Debian and Ubuntu: apt-get install python3-venv."; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	rm -f $(VENV)/.installed-*
+	$(PY) -m pip install --quiet torch==$(TORCH) -r requirements/dev.txt
+	touch $@
+
+$(BUILT): $(INSTALLED) $(SOURCES)
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	mkdir -p build && rm -f build/.built-in-* && touch $@
