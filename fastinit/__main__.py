@@ -33,7 +33,7 @@ def info() -> None:
 
 
 def _native() -> list[str]:
-    """The functions whose keyed stream is native: those that have a law."""
+    """Name the functions whose keyed stream is native: those that have a law."""
     functions = {name: getattr(init, name) for name in dir(init) if name.endswith("_") and name[0] != "_"}
     needed = {"constant_": {"val": 0.0}}
     return [

@@ -66,7 +66,7 @@ def _require_extras() -> None:
 
 
 def _built(name: str, dtype: torch.dtype) -> nn.Module:
-    """The model in memory, or an exit that says what would fit; asking costs nothing on the meta device."""
+    """Build the model in memory, or exit and say what would fit: asking is free on the meta device."""
     model = on_meta(name, dtype)
     needed = sum(parameter.nbytes for parameter in model.parameters()) * 11 // 10
     available = machine.available_memory()
@@ -166,7 +166,7 @@ def _print(result: dict[str, Any]) -> None:
         f"fastest of {result['repeat']}, warm memory",
     )
     table.add_column("")
-    for head in ("threads", "seconds", "ns/parameter", "GB/s", "vs torch.nn.init"):
+    for head in ("threads", "seconds", "ns/parameter", "GB/s", "× torch.nn.init"):
         table.add_column(head, justify="right")
     for one in result["passes"]:
         table.add_row(
@@ -175,7 +175,7 @@ def _print(result: dict[str, Any]) -> None:
             f"{one['seconds']:.4f}",
             f"{one['ns_per_parameter']:.3f}",
             f"{one['gb_per_second']:.2f}",
-            f"{one['times_faster_than_torch']:.1f}x",
+            f"{one['times_faster_than_torch']:.1f}",
             style="bold" if one["what"] == "fastinit" else "",
         )
     Console().print(table)

@@ -1,4 +1,4 @@
-"""The real architectures of `python -m fastinit bench`, each with a recipe that does what transformers does."""
+"""The architectures of `python -m fastinit bench`, each with a recipe that does what transformers does."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -111,13 +111,13 @@ ARCHITECTURES = {
 
 
 def on_meta(name: str, dtype: torch.dtype) -> nn.Module:
-    """The architecture without memory."""
+    """Build the architecture without memory."""
     with torch.device("meta"):
         return ARCHITECTURES[name].build().to(dtype)
 
 
 def materialised(model: nn.Module) -> nn.Module:
-    """With memory of its own, whatever it holds, and its tied weights tied again (`to_empty` parts them)."""
+    """Give it memory, whatever that holds, and tie its tied weights again: `to_empty` parts them."""
     model.to_empty(device="cpu")
     tie = getattr(model, "tie_weights", None)
     if tie is not None:

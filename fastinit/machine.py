@@ -3,17 +3,17 @@
 import os
 import platform
 import re
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from . import _ops
+from ._version import __version__
 
 
 def describe() -> dict[str, str | int | list[str]]:
     return {
-        "fastinit": _version("torch-fastinit"),
+        "fastinit": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -34,13 +34,6 @@ def available_memory() -> int | None:
     if limit.isdigit() and used.isdigit():
         bounds.append(int(limit) - int(used))
     return min(bounds, default=None)
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _cpu_model() -> str:

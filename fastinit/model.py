@@ -39,9 +39,9 @@ def init_model_(
     """Fill every parameter of `model` in place, as the first rule of `recipe` that matches it says.
 
     The values of a parameter depend on `key` and its canonical name alone: they are those of the rule's
-    initialiser with `generator=Key(key).fold_in(name)`. A callable of the user's draws from torch's default CPU
-    generator, seeded from that key and put back afterwards. Tied parameters are filled once, under the first of
-    their names.
+    initialiser with `generator=Key(key).fold_in(name)`. A callable of the user's draws from torch's default
+    CPU generator, seeded from that key and put back afterwards. Tied parameters are filled once, under the
+    first of their names.
 
     strict: a parameter that no rule matches is an error; otherwise it is left as it is.
     only: globs over canonical names; the other parameters are left alone and need no rule.
@@ -74,7 +74,7 @@ def init_model_(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Leaves garbage collection off for a while."""
+    """Leave garbage collection off for a while."""
     # Planning makes a few objects a parameter that stay, and no cycles, but enough of them to set off a full
     # garbage collection: a walk over all that importing torch made, longer than filling 10,000 small tensors.
     enabled = gc.isenabled()
@@ -104,7 +104,7 @@ def _selected(
 def _plan(
     owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], recipe: Recipe, key: Key, strict: bool
 ) -> tuple[dict[int, list[_Job]], list[RowTuple]]:
-    """The jobs of each rule and the rows of the report, with every law computed and checked."""
+    """Return each rule's jobs and the rows of the report, with every law computed and checked."""
     jobs: dict[int, list[_Job]] = {}
     rows: list[RowTuple] = []
     unmatched: list[str] = []
@@ -140,14 +140,14 @@ def _plan(
         rows.append((name, tied.get(name, ()), shape, dtype, index, law))
     if unmatched and strict:
         raise RecipeError(
-            f"no rule matches {len(unmatched)} of {len(owned)} parameters (add rules, with fastinit.keep for what "
-            "is to stay as it is, or give strict=False):\n  " + "\n  ".join(unmatched)
+            f"no rule matches {len(unmatched)} of {len(owned)} parameters (add rules, with fastinit.keep for "
+            "what is to stay as it is, or give strict=False):\n  " + "\n  ".join(unmatched)
         )
     return jobs, rows
 
 
 def _checked_law(parameter: Parameter, rule: Rule, key: Key) -> Law | None:
-    """The law that the rule writes into the parameter, None for a callable without one; raises what is wrong."""
+    """Return the law that the rule writes, None for a callable without one; raise whatever is wrong."""
     if parameter.is_meta:
         raise ValueError(
             "it is on the meta device; materialise the model first: model.to_empty(device='cpu')"
@@ -188,7 +188,7 @@ def _groups(jobs: list[_Job]) -> Iterator[list[_Job]]:
 
 
 def _fill(jobs: list[_Job], rule: Rule, base: Key) -> Iterator[int]:
-    """Writes, and yields the number of elements after each call."""
+    """Write, and yield the number of elements after each call."""
     laws = [law for _, _, law, _ in jobs if law is not None]
     if laws:
         native = [job for job in jobs if job[2] is not None]

@@ -36,7 +36,7 @@ Owned = tuple[Parameter, type[nn.Module], str]
 
 
 def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
-    """The distinct parameters by canonical name, in order of registration, and the other names of tied ones."""
+    """Return the distinct parameters by canonical name, in order, and the other names of tied ones."""
     objects: dict[str, Parameter] = {}
     first: dict[int, str] = {}
     owned: dict[str, Owned] = {}
@@ -61,7 +61,7 @@ def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tupl
 
 
 def _modules(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Every module under every name it has, each name with its final dot."""
+    """Yield every module under every name it has, each name with its final dot."""
     yield prefix, module
     unnamed = _wrapped_child(type(module))
     for name, child in module._modules.items():
@@ -99,7 +99,7 @@ def _tie_by_memory(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]]) ->
 
 
 def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
-    """Parameters whose extents in memory overlap, two or more at a time, each with its place in the order."""
+    """Yield parameters whose extents in memory overlap, two or more at a time, with their places in order."""
     spans = []
     for position, (name, (parameter, _, _)) in enumerate(owned.items()):
         if has_memory(parameter) and parameter.numel():
@@ -119,14 +119,14 @@ def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
 
 
 def has_memory(parameter: Parameter) -> bool:
-    """Whether it is a plain strided tensor with an address."""
+    """Say whether it is a plain strided tensor with an address."""
     if parameter.is_meta or parameter.layout is not torch.strided:
         return False
     return type(parameter) is Parameter or not is_traceable_wrapper_subclass(parameter)
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
-    """The addresses of its first byte and of the one after its last."""
+    """Return the addresses of its first byte and of the one after its last."""
     start = tensor.data_ptr()
     if tensor.is_contiguous():
         return start, start + tensor.nbytes
@@ -135,7 +135,7 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
 
 
 def _shared_memory(one: Tensor, other: Tensor) -> Literal["all", "some", "none"]:
-    """How much of their memory two tensors of overlapping extents share."""
+    """Say how much of their memory two tensors of overlapping extents share."""
     if one.device != other.device:
         return "none"
     extents = _extent(one), _extent(other)
@@ -155,7 +155,7 @@ def _shared_memory(one: Tensor, other: Tensor) -> Literal["all", "some", "none"]
 
 
 def _bytes_of(tensor: Tensor, marks: Tensor, origin: int) -> Tensor:
-    """The entries of `marks`, one for each byte from address `origin` on, for the bytes of the tensor."""
+    """Return the tensor's entries of `marks`, which has one for each byte from address `origin` on."""
     strides = [stride * tensor.itemsize for stride in tensor.stride()]
     sizes = [size if stride else 1 for size, stride in zip(tensor.shape, strides, strict=True)]
     return marks.as_strided((*sizes, tensor.itemsize), (*strides, 1), tensor.data_ptr() - origin)

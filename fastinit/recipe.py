@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class RecipeError(ValueError):
-    """A rule that cannot be, a parameter that no rule takes, or a model that cannot be filled as it stands."""
+    """A rule that cannot be, a parameter that no rule takes, or a model that cannot be filled as it is."""
 
 
 def keep(tensor: Tensor) -> Tensor:
@@ -25,8 +25,8 @@ class Rule:
 
     `types` selects by the class of the module that holds the parameter, `params` by glob over the parameter's
     name in that module, `names` by glob over its full dotted name. All that are given must match; a tuple
-    matches if one of its entries does. The initialiser is any of fastinit's, or any `callable(tensor, **kwargs)`
-    that writes in place.
+    matches if one of its entries does. The initialiser is any of fastinit's, or any of yours that
+    is called as initialiser(tensor, **kwargs) and writes in place.
     """
 
     __slots__ = ("initialiser", "kwargs", "names", "params", "types")
@@ -69,7 +69,7 @@ class Recipe:
         self._possible: dict[tuple[type, str], tuple[tuple[int, re.Pattern[str] | None], ...]] = {}
 
     def match(self, module: type, param: str, name: str) -> int | None:
-        """The index of the rule for parameter `param` of a module of this class, in full `name`."""
+        """Return the index of the rule for parameter `param` of a module of this class, in full `name`."""
         possible = self._possible.get((module, param))
         if possible is None:
             possible = self._possible[module, param] = tuple(self._find(module, param))
@@ -137,5 +137,5 @@ def _show(entries: tuple[object, ...]) -> str:
 
 
 def _compiled(globs: tuple[str, ...] | None) -> re.Pattern[str] | None:
-    """One pattern that matches what fnmatch.fnmatchcase matches for any of the globs."""
+    """Return one pattern that matches what fnmatch.fnmatchcase matches for any of the globs."""
     return None if globs is None else re.compile("|".join(map(translate, globs)))

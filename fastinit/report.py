@@ -32,7 +32,7 @@ class Group(NamedTuple):
 
 
 class InitReport:
-    """`rows` in the model's order, `groups` in the order of filling, `seconds` in total, planning included."""
+    """`rows` in the model's order, `groups` in the order of filling, `seconds` in all, planning included."""
 
     def __init__(self, recipe: Recipe, rows: list[RowTuple], groups: list[Group], seconds: float) -> None:
         self.recipe = recipe
@@ -71,7 +71,7 @@ class InitReport:
         rows = [
             (
                 row.name + "".join(f" = {name}" for name in row.tied),
-                "x".join(map(str, row.shape)) or "scalar",
+                "×".join(map(str, row.shape)) or "scalar",
                 _short(row.dtype),
                 "-" if row.rule is None else str(row.rule),
                 self._wrote(row),
