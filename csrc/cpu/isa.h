@@ -1,0 +1,34 @@
+// The kernel table of each instruction set, and which one is in use: chosen once, when the library is loaded.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../plan.h"
+
+namespace fastinit {
+
+struct Isa {
+  const char* name;
+  // Elements first .. first + count of the job's stream, into dense memory. Any law but the constant one.
+  void (*fill)(const FillJob& job, void* out, uint64_t first, int64_t count);
+};
+
+// Those that were compiled in and that this processor has; the best one first.
+const std::vector<Isa>& available_isas();
+
+// The one named by FASTINIT_ISA, or else the best. Throws std::runtime_error that lists what there is if FASTINIT_ISA
+// names anything else.
+const Isa& isa();
+
+// Tests of the core only: FASTINIT_ISA is for everyone else.
+void use_isa(const std::string& name);
+
+#if defined(__x86_64__)
+extern const Isa kAvx512, kAvx2;
+#elif defined(__aarch64__)
+extern const Isa kNeon;
+#endif
+extern const Isa kScalar;
+
+}  // namespace fastinit

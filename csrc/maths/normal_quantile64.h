@@ -1,0 +1,62 @@
+// The inverse normal distribution function in float64: M. J. Wichura, "Algorithm AS 241: The percentage points of the
+// normal distribution", Applied Statistics 37 (1988), 477-484, PPND16; relative error about 1e-16 in exact arithmetic.
+#pragma once
+
+#include "elementary.h"
+
+namespace fastinit {
+
+namespace as241 {
+inline constexpr double kCentralN[8] = {3.3871328727963666080e+0, 1.3314166789178437745e+2, 1.9715909503065514427e+3,
+                                        1.3731693765509461125e+4, 4.5921953931549871457e+4, 6.7265770927008700853e+4,
+                                        3.3430575583588128105e+4, 2.5090809287301226727e+3};
+inline constexpr double kCentralD[8] = {1.0,
+                                        4.2313330701600911252e+1,
+                                        6.8718700749205790830e+2,
+                                        5.3941960214247511077e+3,
+                                        2.1213794301586595867e+4,
+                                        3.9307895800092710610e+4,
+                                        2.8729085735721942674e+4,
+                                        5.2264952788528545610e+3};
+inline constexpr double kMiddleN[8] = {1.42343711074968357734e+0, 4.63033784615654529590e+0, 5.76949722146069140550e+0,
+                                       3.64784832476320460504e+0, 1.27045825245236838258e+0, 2.41780725177450611770e-1,
+                                       2.27238449892691845833e-2, 7.74545014278341407640e-4};
+inline constexpr double kMiddleD[8] = {1.0,
+                                       2.05319162663775882187e+0,
+                                       1.67638483018380384940e+0,
+                                       6.89767334985100004550e-1,
+                                       1.48103976427480074590e-1,
+                                       1.51986665636164571966e-2,
+                                       5.47593808499534494600e-4,
+                                       1.05075007164441684324e-9};
+inline constexpr double kFarN[8] = {6.65790464350110377720e+0, 5.46378491116411436990e+0, 1.78482653991729133580e+0,
+                                    2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3,
+                                    2.71155556874348757815e-5, 2.01033439929228813265e-7};
+inline constexpr double kFarD[8] = {1.0,
+                                    5.99832206555887937690e-1,
+                                    1.36929880922735805310e-1,
+                                    1.48753612908506148525e-2,
+                                    7.86869131145613259100e-4,
+                                    1.84631831751005468180e-5,
+                                    1.42151175831644588870e-7,
+                                    2.04426310338993978564e-15};
+}  // namespace as241
+
+// z with lower tail probability p and upper tail probability q = 1 - p.
+template <class V>
+FASTINIT_INLINE typename V::Double normal_quantile(typename V::Double p, typename V::Double q) {
+  const auto d = (p - q) * V::f64(0.5);
+  const auto x = fma(V::f64(0.0) - d, d, V::f64(0.180625));  // negative outside the central |d| <= 0.425
+  auto z = d * (horner<V>(x, as241::kCentralN) / horner<V>(x, as241::kCentralD));
+  const auto outside = x < V::f64(0.0);
+  if (any(outside)) {
+    const auto r = sqrt(minus_two_log<V>(min(p, q)) * V::f64(0.5));
+    const auto near = r - V::f64(1.6), far = r - V::f64(5.0);
+    const auto tail = select(r < V::f64(5.0), horner<V>(near, as241::kMiddleN) / horner<V>(near, as241::kMiddleD),
+                             horner<V>(far, as241::kFarN) / horner<V>(far, as241::kFarD));
+    z = select(outside, flip_sign(tail, bits(d)), z);
+  }
+  return z;
+}
+
+}  // namespace fastinit

@@ -1,0 +1,47 @@
+// What a law's kernel needs: the numbers formed once on the host, in float64, from the arguments of the law.
+// Plain structs, for host and device; a float32 kernel rounds each to float32 once.
+#pragma once
+
+#include <cstdint>
+
+namespace fastinit {
+
+enum class Law : uint8_t { kConstant, kUniform, kNormal, kTruncNormal, kTruncNormalTail };
+enum class DType : uint8_t { kFloat32, kFloat64, kBFloat16, kFloat16, kFloat8E4M3FN, kFloat8E5M2 };
+
+constexpr int64_t item_size(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat64:
+      return 8;
+    case DType::kFloat32:
+      return 4;
+    case DType::kBFloat16:
+    case DType::kFloat16:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+struct UniformNumbers {
+  double span, low, high;  // `high` is the largest value that may be written
+};
+struct NormalNumbers {
+  double mean, std;
+};
+// p = lower + width (k + 1/2) and 1 - p = upper + width (kMax - k + 1/2) for the draw k in [0, kMax]; `width` is the
+// window's probability divided by the number of draws. Tail windows hold both multiplied by 2^64, and draws mirrored
+// where `mirrored`. Values are clamped to [low, high].
+struct TruncNormalNumbers {
+  double width, lower, upper, mean, std, low, high;
+  bool mirrored;
+};
+
+union LawNumbers {
+  uint64_t pattern;  // constant: the value's bytes
+  UniformNumbers uniform;
+  NormalNumbers normal;
+  TruncNormalNumbers trunc_normal;
+};
+
+}  // namespace fastinit

@@ -1,0 +1,10 @@
+"""torch.nn.init, name for name, with a keyed stream of numbers that are the same everywhere, and whole-model rules."""
+
+from fastinit._version import __version__ as __version__
+from fastinit.init import *  # noqa: F403
+from fastinit.init import __all__ as _init_names
+from fastinit.init import _calculate_correct_fan as _calculate_correct_fan
+from fastinit.init import _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out
+from fastinit.key import Key
+
+__all__ = [*_init_names, "Key"]

@@ -1,0 +1,66 @@
+"""The way into the native part: loads fastinit._C and hands it fills."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastinit._build_info import TORCH_VERSION
+
+if torch.__version__ != TORCH_VERSION:
+    raise ImportError(
+        f"fastinit was compiled against torch {TORCH_VERSION}, but torch {torch.__version__} is installed. Rebuild it: "
+        "pip install --no-build-isolation --force-reinstall --no-deps torch-fastinit (in a checkout: -e . in place "
+        "of the name)"
+    )
+
+from fastinit import _C
+from fastinit.key import Key, KeyShard
+from fastinit.laws import KINDS, Law
+
+available_isas = _C.available_isas
+isa = _C.isa
+
+
+def _signed(word: int) -> int:
+    """A uint64 as the int64 of the same bits: an `int` of an op's schema holds no more."""
+    return word - 2**64 if word >= 2**63 else word
+
+
+def fill_one(tensor: Tensor, law: Law, key: Key | KeyShard) -> Tensor:
+    """Fills one tensor, in eager code without a list in between."""
+    if torch.compiler.is_compiling() or type(key) is not Key:
+        fill_([tensor], [law], [key])
+    else:
+        _C.fill_one(tensor, KINDS[law.kind], *law.numbers, key.seed, key.offset)
+    return tensor
+
+
+def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | KeyShard]) -> None:
+    """Fills many CPU tensors of any shapes, types and laws in one native call; everything is checked before anything
+    is written. Where tensors share memory, the last one wins. A constant takes no notice of its key."""
+    if not tensors:
+        return
+    kinds = [KINDS[law.kind] for law in laws]
+    numbers = [number for law in laws for number in law.numbers]
+    whole = [key.key if isinstance(key, KeyShard) else key for key in keys]
+    shards: list[int] = []
+    if any(isinstance(key, KeyShard) for key in keys):
+        for tensor, key in zip(tensors, keys, strict=True):
+            shards += _place(tensor, key)
+    if torch.compiler.is_compiling():
+        words = [_signed(word) for key in whole for word in (key.seed, key.offset)]
+        torch.ops.fastinit.fill_(list(tensors), kinds, numbers, words, shards)
+    else:
+        _C.fill_many(tensors, kinds, numbers, [word for key in whole for word in (key.seed, key.offset)], shards)
+
+
+def _place(tensor: Tensor, key: Key | KeyShard) -> list[int]:
+    if not isinstance(key, KeyShard):
+        return [*tensor.shape, *[0] * tensor.dim()]
+    if len(key.global_shape) != tensor.dim():
+        raise ValueError(
+            f"global_shape must have as many dimensions as the tensor, got {key.global_shape} for a tensor of shape "
+            f"{tuple(tensor.shape)}"
+        )
+    return [*key.global_shape, *key.start]

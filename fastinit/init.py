@@ -1,0 +1,296 @@
+"""Every public name of torch.nn.init, with one more kind of generator: a `Key` of the keyed stream.
+
+With `generator=None` or a `torch.Generator` a function is torch's own. With a `Key` (or `key.shard(...)`) it fills
+float32, float64, bfloat16, float16, float8_e4m3fn and float8_e5m2 CPU tensors of any layout from the keyed stream: each
+value depends on (key, element index) alone, the same bits with any number of threads, any instruction set, any memory
+layout and any sharding. A wrong argument raises ValueError or TypeError before anything is written.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import init as torch_init
+from torch.nn.init import (
+    _calculate_correct_fan as _calculate_correct_fan,
+)
+from torch.nn.init import (
+    _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out,
+)
+from torch.nn.init import calculate_gain, constant_, dirac_, eye_, ones_, zeros_
+from torch.overrides import handle_torch_function, has_torch_function_variadic
+
+from fastinit import laws
+from fastinit._ops import fill_one
+from fastinit.key import Key, KeyShard
+from fastinit.laws import Law
+
+Generator = torch.Generator | Key | KeyShard | None
+
+
+def _fill_keyed(
+    function: Callable[..., Tensor],
+    make_law: Callable[..., Law],
+    tensor: Tensor,
+    key: Key | KeyShard,
+    **arguments: Any,
+) -> Tensor:
+    if has_torch_function_variadic(tensor):
+        return handle_torch_function(  # type: ignore[no-any-return]
+            function, (tensor,), tensor=tensor, **arguments, generator=key
+        )
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"tensor must be a torch.Tensor, got {type(tensor).__name__}")
+    shape = key.global_shape if isinstance(key, KeyShard) else tensor.shape
+    return fill_one(tensor, make_law(shape, **arguments), key)
+
+
+def _warn_if_empty(tensor: Tensor) -> None:
+    if 0 in tensor.shape:
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill `tensor` with values of the uniform law on [a, b) and return it.
+
+    With a Key: x = k 2^-24 for the low 24 bits k of the element's draw, value fma(x, b - a, a) in float32, rounded once to
+    the tensor's type; a result at or above b becomes the largest number of the type below b. float64: 53 bits.
+
+    Args:
+        tensor: of any shape
+        a: lower bound
+        b: upper bound, at least a
+        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+    """
+    if isinstance(generator, Key | KeyShard):
+        return _fill_keyed(uniform_, laws.uniform, tensor, generator, a=a, b=b)
+    return torch_init.uniform_(tensor, a, b, generator)
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill `tensor` with values of the normal law N(mean, std^2) and return it.
+
+    With a Key: Box and Muller's transformation (1958) of the element's pair of draws, |z| <= 6.77 and z exact to 1.3e-6,
+    then fma(z, std, mean) in float32, rounded once to the tensor's type. float64: |z| <= 9.50, exact to 4e-15.
+
+    Args:
+        tensor: of any shape
+        mean: mean of the law
+        std: standard deviation of the law, at least 0
+        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+    """
+    if isinstance(generator, Key | KeyShard):
+        return _fill_keyed(normal_, laws.normal, tensor, generator, mean=mean, std=std)
+    return torch_init.normal_(tensor, mean, std, generator)
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator = None,
+) -> Tensor:
+    """Fill `tensor` with values of the normal law N(mean, std^2) truncated to [a, b] and return it.
+
+    a and b are values, not numbers of standard deviations. With a Key: the inverse of the normal distribution function
+    (one draw an element, no rejection) out to 12 standard deviations, z exact to 2e-6 in both tails; all values lie within
+    [a, b] after rounding to the tensor's type, and the law holds wherever the window lies, so torch's warning about a
+    mean outside [a, b] does not apply.
+
+    Args:
+        tensor: of any shape
+        mean: mean of the law before truncation
+        std: standard deviation of the law before truncation, at least 0
+        a: smallest value allowed
+        b: largest value allowed, at least a
+        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+    """
+    if isinstance(generator, Key | KeyShard):
+        return _fill_keyed(trunc_normal_, laws.trunc_normal, tensor, generator, mean=mean, std=std, a=a, b=b)
+    return torch_init.trunc_normal_(tensor, mean, std, a, b, generator)
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill `tensor` from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)), and return it.
+
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010), equation 16.
+    With a Key: `uniform_` with these bounds.
+
+    Args:
+        tensor: of shape (out, in, *kernel)
+        gain: factor, see `calculate_gain`
+        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+    """
+    if isinstance(generator, Key | KeyShard):
+        return _fill_keyed(xavier_uniform_, laws.xavier_uniform, tensor, generator, gain=gain)
+    return torch_init.xavier_uniform_(tensor, gain, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill `tensor` from N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)), and return it.
+
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010), equation 12.
+    With a Key: `normal_` with this standard deviation.
+
+    Args:
+        tensor: of shape (out, in, *kernel)
+        gain: factor, see `calculate_gain`
+        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+    """
+    if isinstance(generator, Key | KeyShard):
+        return _fill_keyed(xavier_normal_, laws.xavier_normal, tensor, generator, gain=gain)
+    return torch_init.xavier_normal_(tensor, gain, generator)
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+) -> Tensor:
+    """Fill `tensor` from U(-bound, bound), bound = gain sqrt(3 / fan), and return it.
+
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015). With a Key: `uniform_` with these bounds.
+
+    Args:
+        tensor: of shape (out, in, *kernel)
+        a: negative slope of the rectifier after this layer, for nonlinearity="leaky_relu"
+        mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
+        nonlinearity: name of the function after this layer, see `calculate_gain`
+        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+    """
+    if isinstance(generator, Key | KeyShard):
+        _warn_if_empty(tensor)
+        make_law = laws.kaiming_uniform
+        return _fill_keyed(kaiming_uniform_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
+    return torch_init.kaiming_uniform_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+) -> Tensor:
+    """Fill `tensor` from N(0, std^2), std = gain / sqrt(fan), and return it.
+
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015), equations 10 and 14. With a Key: `normal_` with this
+    standard deviation.
+
+    Args:
+        tensor: of shape (out, in, *kernel)
+        a: negative slope of the rectifier after this layer, for nonlinearity="leaky_relu"
+        mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
+        nonlinearity: name of the function after this layer, see `calculate_gain`
+        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+    """
+    if isinstance(generator, Key | KeyShard):
+        _warn_if_empty(tensor)
+        make_law = laws.kaiming_normal
+        return _fill_keyed(kaiming_normal_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
+    return torch_init.kaiming_normal_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
+
+
+def _refuse_key(name: str, generator: Generator) -> torch.Generator | None:
+    if isinstance(generator, Key | KeyShard):
+        raise TypeError(f"{name} has no keyed stream: generator must be None or a torch.Generator, got {generator!r}")
+    return generator
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) -> Tensor:
+    """torch.nn.init.orthogonal_: a (semi) orthogonal matrix times gain (Saxe, McClelland and Ganguli, 2013)."""
+    return torch_init.orthogonal_(tensor, gain, _refuse_key("orthogonal_", generator))
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator = None) -> Tensor:
+    """torch.nn.init.sparse_: N(0, std^2) with a fraction `sparsity` of each column zero (Martens, 2010)."""
+    return torch_init.sparse_(tensor, sparsity, std, _refuse_key("sparse_", generator))
+
+
+_LAWS: dict[Callable[..., Tensor], Callable[..., Law]] = {
+    constant_: laws.constant,
+    ones_: laws.ones,
+    zeros_: laws.zeros,
+    uniform_: laws.uniform,
+    normal_: laws.normal,
+    trunc_normal_: laws.trunc_normal,
+    xavier_uniform_: laws.xavier_uniform,
+    xavier_normal_: laws.xavier_normal,
+    kaiming_uniform_: laws.kaiming_uniform,
+    kaiming_normal_: laws.kaiming_normal,
+}
+
+
+def law_of(initialiser: Callable[..., Any], shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:
+    """The law that a drop-in function called with `kwargs` writes into a tensor of this (global) shape.
+
+    None where the function writes no law of one value after another.
+    """
+    make_law = _LAWS.get(initialiser)
+    return None if make_law is None else make_law(shape, **kwargs)
+
+
+def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    new_name = function.__name__
+    old_name = new_name[:-1]
+
+    @functools.wraps(function)
+    def alias(*args: Any, **kwargs: Any) -> Tensor:
+        warnings.warn(
+            f"`nn.init.{old_name}` is now deprecated in favor of `nn.init.{new_name}`.", FutureWarning, stacklevel=2
+        )
+        return function(*args, **kwargs)
+
+    alias.__name__ = alias.__qualname__ = old_name
+    alias.__doc__ = f"Deprecated alias of `{new_name}`."
+    del alias.__wrapped__  # type: ignore[attr-defined]
+    return alias
+
+
+uniform = _deprecated(uniform_)
+normal = _deprecated(normal_)
+constant = _deprecated(constant_)
+eye = _deprecated(eye_)
+dirac = _deprecated(dirac_)
+xavier_uniform = _deprecated(xavier_uniform_)
+xavier_normal = _deprecated(xavier_normal_)
+kaiming_uniform = _deprecated(kaiming_uniform_)
+kaiming_normal = _deprecated(kaiming_normal_)
+orthogonal = _deprecated(orthogonal_)
+sparse = _deprecated(sparse_)
+
+__all__ = [
+    "calculate_gain",
+    "constant",
+    "constant_",
+    "dirac",
+    "dirac_",
+    "eye",
+    "eye_",
+    "kaiming_normal",
+    "kaiming_normal_",
+    "kaiming_uniform",
+    "kaiming_uniform_",
+    "normal",
+    "normal_",
+    "ones_",
+    "orthogonal",
+    "orthogonal_",
+    "sparse",
+    "sparse_",
+    "trunc_normal_",
+    "uniform",
+    "uniform_",
+    "xavier_normal",
+    "xavier_normal_",
+    "xavier_uniform",
+    "xavier_uniform_",
+    "zeros_",
+]

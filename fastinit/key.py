@@ -1,0 +1,138 @@
+"""Keys of the keyed stream: immutable values that name a stream of numbers, and parts of a tensor under one."""
+
+import hashlib
+import operator
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import torch
+
+from fastinit import _C
+
+_WORD = 2**64
+
+
+def _uint64(name: str, value: int) -> int:
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}") from None
+    if not 0 <= value < _WORD:
+        raise ValueError(f"{name} must be in [0, 2**64), got {value}")
+    return value
+
+
+class _Immutable:
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+
+class Key(_Immutable):
+    """A key of the keyed stream, given as `generator=` to the drop-in functions.
+
+    Element number i of a tensor filled with a key gets a value that depends on (seed, offset, i) alone: the same bits
+    with any number of threads, any instruction set, any memory layout and any sharding.
+
+    Args:
+        seed: the Philox4x32-10 key, 0 <= seed < 2**64
+        offset: the number of the Philox block that element 0 starts at, 0 <= offset < 2**64
+
+    Derive children from a key (`fold_in`, `split`) or fill a tensor with it, never both: a child's words are its
+    parent's elements.
+
+    Examples:
+        >>> import fastinit, torch
+        >>> w = torch.empty(3, 5)
+        >>> _ = fastinit.kaiming_normal_(w, generator=fastinit.Key(0).fold_in("layers.0.weight"))
+    """
+
+    __slots__ = ("offset", "seed")
+    seed: int
+    offset: int
+
+    def __init__(self, seed: int, offset: int = 0) -> None:
+        object.__setattr__(self, "seed", _uint64("seed", seed))
+        object.__setattr__(self, "offset", _uint64("offset", offset))
+
+    def fold_in(self, data: int | str) -> "Key":
+        """The child of this key for a number in [0, 2**64) or a name.
+
+        A name stands for the little-endian integer of the 8-byte BLAKE2b digest of its UTF-8 bytes. The child's words
+        are Philox block offset + data of this key's seed.
+        """
+        if isinstance(data, str):
+            data = int.from_bytes(hashlib.blake2b(data.encode(), digest_size=8).digest(), "little")
+        else:
+            data = _uint64("data", data)
+        return Key(*_C.philox(self.seed, (self.offset + data) % _WORD))
+
+    def split(self, n: int) -> tuple["Key", ...]:
+        """The children `fold_in(0)`, ..., `fold_in(n - 1)`."""
+        if operator.index(n) < 0:
+            raise ValueError(f"n must be at least 0, got {n}")
+        return tuple(self.fold_in(i) for i in range(n))
+
+    def shard(self, global_shape: Sequence[int], offset: Sequence[int]) -> "KeyShard":
+        """For a tensor that is the part starting at `offset` of a tensor of `global_shape` (one entry a dimension).
+
+        The part gets exactly the values that it would have in the whole, and fans follow `global_shape`.
+        """
+        return KeyShard(self, global_shape, offset)
+
+    def to_tensor(self) -> torch.Tensor:
+        """This key as uint64[2] (seed, offset), the layout of torch's own stateless generators."""
+        return torch.tensor([self.seed, self.offset], dtype=torch.uint64)
+
+    @staticmethod
+    def from_tensor(tensor: torch.Tensor) -> "Key":
+        """The key held by a uint64[2] tensor."""
+        if tensor.dtype != torch.uint64 or tensor.shape != (2,):
+            raise ValueError(f"tensor must be uint64[2], got {tensor.dtype} of shape {tuple(tensor.shape)}")
+        return Key(*tensor.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and (self.seed, self.offset) == (other.seed, other.offset)
+
+    def __hash__(self) -> int:
+        return hash((Key, self.seed, self.offset))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Key, (self.seed, self.offset)
+
+    def __repr__(self) -> str:
+        return f"Key({self.seed})" if self.offset == 0 else f"Key({self.seed}, {self.offset})"
+
+
+class KeyShard(_Immutable):
+    """A key together with the place of a part in its whole; made by `Key.shard`."""
+
+    __slots__ = ("global_shape", "key", "start")
+    key: Key
+    global_shape: tuple[int, ...]
+    start: tuple[int, ...]
+
+    def __init__(self, key: Key, global_shape: Sequence[int], start: Sequence[int]) -> None:
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "global_shape", tuple(operator.index(n) for n in global_shape))
+        object.__setattr__(self, "start", tuple(operator.index(n) for n in start))
+        if len(self.start) != len(self.global_shape):
+            raise ValueError(
+                f"offset must have one entry for each dimension of global_shape {self.global_shape}, got {self.start}"
+            )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeyShard) and self.__reduce__() == other.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash(self.__reduce__())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeyShard, (self.key, self.global_shape, self.start)
+
+    def __repr__(self) -> str:
+        return f"{self.key!r}.shard({self.global_shape}, {self.start})"
