@@ -1,7 +1,7 @@
 """10,000 tensors of 1,000 elements, where the cost of a call counts as much as the numbers.
 
-Three ways, taking turns in one process, warm memory, the fastest of each: torch.nn.init.normal_ one by one, the
-native call alone, and the whole init_model_ with its names, rules, keys and report.
+Three ways, taking turns in one process, warm memory, the fastest of each: torch.nn.init.normal_ one by one,
+the native call alone, and the whole init_model_ with its names, rules, keys and report.
 
     python benchmarks/bench_many.py --json many.json
 """
@@ -53,7 +53,9 @@ def fastest(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tensors", type=int, default=10_000)
     parser.add_argument("--elements", type=int, default=1_000)
     parser.add_argument("--repeat", type=int, default=7)
@@ -64,7 +66,12 @@ def main() -> None:
     seconds = fastest(ways(parameters), given.repeat)
     torchs = seconds["torch.nn.init.normal_"]
     rows: list[dict[str, Any]] = [
-        {"what": name, "seconds": least, "us_per_tensor": least / given.tensors * 1e6, "ratio": torchs / least}
+        {
+            "what": name,
+            "seconds": least,
+            "us_per_tensor": least / given.tensors * 1e6,
+            "ratio": torchs / least,
+        }
         for name, least in seconds.items()
     ]
     print(f"{'':24}{'µs/tensor':>10}{'ratio':>8}")

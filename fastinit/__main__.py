@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from . import init, machine
-from .init import law_of
+from fastinit import init, machine
+from fastinit.init import law_of
 
 # The names, not bench_models itself, which the other commands have no use for.
 _MODELS = ("llama-1b", "gpt2-xl", "vit-l", "resnet-50")
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.command == "info":
         info()
     else:
-        from .bench import bench
+        from fastinit.bench import bench
 
         bench(given.model, given.dtype, given.threads, given.repeat, given.seed, given.json)
 

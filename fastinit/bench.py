@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from . import machine
-from .bench_models import ARCHITECTURES, materialised, on_meta
-from .model import init_model_
-from .parameters import owned_parameters
-from .recipe import Recipe
+from fastinit import machine
+from fastinit.bench_models import ARCHITECTURES, materialised, on_meta
+from fastinit.model import init_model_
+from fastinit.parameters import owned_parameters
+from fastinit.recipe import Recipe
 
 
 class Pass(NamedTuple):

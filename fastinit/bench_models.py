@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .init import kaiming_normal_, kaiming_uniform_, normal_, ones_, trunc_normal_, uniform_, zeros_
-from .recipe import Recipe, Rule
+from fastinit.init import kaiming_normal_, kaiming_uniform_, normal_, ones_, trunc_normal_, uniform_, zeros_
+from fastinit.recipe import Recipe, Rule
 
 
 class Architecture(NamedTuple):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from . import _ops
-from ._version import __version__
+from fastinit import _ops
+from fastinit._version import __version__
 
 
 def describe() -> dict[str, str | int | list[str]]:

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.nn.parameter import Parameter
 
-from . import _ops
-from .init import law_of
-from .key import Key
-from .laws import Law
-from .parameters import Owned, has_memory, owned_parameters
-from .recipe import Recipe, RecipeError, Rule, keep
-from .report import Group, InitReport, RowTuple
+from fastinit import _ops
+from fastinit.init import law_of
+from fastinit.key import Key
+from fastinit.laws import Law
+from fastinit.parameters import Owned, has_memory, owned_parameters
+from fastinit.recipe import Recipe, RecipeError, Rule, keep
+from fastinit.report import Group, InitReport, RowTuple
 
 # Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a
 # second) for a progress bar and for Ctrl-C.

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .laws import Law
-from .recipe import Recipe, name_of
+from fastinit.laws import Law
+from fastinit.recipe import Recipe, name_of
 
 
 class Row(NamedTuple):

@@ -91,7 +91,8 @@ def test_training_requires_grad_and_grad_stay_and_autograd_sees_nothing() -> Non
     init_model_(model, RECIPE)
     assert not model.training
     assert not model.conv.weight.requires_grad
-    assert model.head.weight.requires_grad and model.head.weight.is_leaf
+    assert model.head.weight.requires_grad
+    assert model.head.weight.is_leaf
     assert model.head.weight.grad is grad
     assert model.head.weight._version > version
 
@@ -138,7 +139,10 @@ def test_keep_leaves_a_parameter_as_it_is_even_on_the_meta_device() -> None:
         (Rule(normal_, names="head.weight", std=-1.0), "head.weight.*normal_.*std"),
         (Rule(trunc_normal_, names="head.weight", a=2.0, b=-2.0), "head.weight.*trunc_normal_.*"),
         (Rule(fastinit.kaiming_normal_, names="head.bias"), "head.bias.*kaiming_normal_.*"),
-        (Rule(fastinit.kaiming_normal_, names="head.weight", mode="fan"), "head.weight.*kaiming_normal_.*fan"),
+        (
+            Rule(fastinit.kaiming_normal_, names="head.weight", mode="fan"),
+            "head.weight.*kaiming_normal_.*fan",
+        ),
     ],
 )
 def test_a_rule_that_cannot_be_names_the_parameter_and_writes_nothing(rule: Rule, message: str) -> None:
@@ -179,7 +183,7 @@ def test_constants_fill_integers_and_complex_numbers_too() -> None:
     report = init_model_(model, Recipe([Rule(ones_)]))
     assert model.steps.tolist() == [1, 1, 1]
     assert model.phase.tolist() == [1, 1]
-    assert [str(row.law) for row in report.rows] == ["constant(1)", "constant(1)"]
+    assert [str(row.law) for row in report.rows] == ["constant(val=1)", "constant(val=1)"]
 
 
 # only
@@ -400,7 +404,9 @@ def test_an_error_of_a_callable_names_parameter_and_rule_and_the_generator_is_pu
         raise RuntimeError("not today")
 
     model, state = nn.Linear(2, 2), torch.get_rng_state()
-    with pytest.raises(RecipeError, match=r"'weight' by Rule\(refuses, params='weight'\): not today") as caught:
+    with pytest.raises(
+        RecipeError, match=r"'weight' by Rule\(refuses, params='weight'\): not today"
+    ) as caught:
         init_model_(model, Recipe([Rule(refuses, params="weight"), Rule(zeros_)]))
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert torch.equal(torch.get_rng_state(), state)

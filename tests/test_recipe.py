@@ -16,7 +16,9 @@ def half_(tensor: Tensor, *, scale: float = 0.5) -> Tensor:
 
 
 def test_first_rule_that_matches_wins() -> None:
-    recipe = Recipe([Rule(ones_, names="head.*"), Rule(normal_, types=nn.Linear, params="weight"), Rule(zeros_)])
+    recipe = Recipe(
+        [Rule(ones_, names="head.*"), Rule(normal_, types=nn.Linear, params="weight"), Rule(zeros_)]
+    )
     assert recipe.match(nn.Linear, "weight", "head.weight") == 0
     assert recipe.match(nn.Linear, "weight", "body.weight") == 1
     assert recipe.match(nn.Linear, "bias", "body.bias") == 2
@@ -83,7 +85,13 @@ def test_a_recipe_takes_rules_only() -> None:
 
 
 def test_any_callable_is_an_initialiser() -> None:
-    for initialiser in (half_, functools.partial(half_, scale=2.0), lambda tensor: tensor, Tensor.zero_, keep):
+    for initialiser in (
+        half_,
+        functools.partial(half_, scale=2.0),
+        lambda tensor: tensor,
+        Tensor.zero_,
+        keep,
+    ):
         assert Rule(initialiser).initialiser is initialiser
 
 
