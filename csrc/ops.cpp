@@ -253,6 +253,7 @@ void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t
                const std::vector<double>& numbers, const std::vector<uint64_t>& keys,
                const std::vector<int64_t>& shards) {
   const at::IntArrayRef signed_keys(reinterpret_cast<const int64_t*>(keys.data()), keys.size());
+  const py::gil_scoped_release released;  // ends before wrap_pybind_function turns an exception into Python's
   fill_op().call(tensors, laws, numbers, signed_keys, shards);
 }
 
@@ -276,7 +277,7 @@ TORCH_LIBRARY_IMPL(fastinit, Autograd, m) { m.impl("fill_", torch::CppFunction::
 
 PYBIND11_MODULE(_C, m) {
   m.def("fill_one", torch::wrap_pybind_function(fill_one));
-  m.def("fill_many", torch::wrap_pybind_function(fill_many), py::call_guard<py::gil_scoped_release>());
+  m.def("fill_many", torch::wrap_pybind_function(fill_many));
   m.def("philox", philox);
   m.def("isa", [] { return isa().name; });
   m.def("available_isas", [] {
