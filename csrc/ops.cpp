@@ -261,6 +261,7 @@ void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t
                const std::vector<int64_t>& shards) {
   const py::gil_scoped_release released;
   const at::IntArrayRef signed_keys(reinterpret_cast<const int64_t*>(keys.data()), keys.size());
+  const py::gil_scoped_release released;  // ends before wrap_pybind_function turns an exception into Python's
   fill_op().call(tensors, laws, numbers, signed_keys, shards);
 }
 

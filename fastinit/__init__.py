@@ -6,5 +6,8 @@ from fastinit.init import __all__ as _init_names
 from fastinit.init import _calculate_correct_fan as _calculate_correct_fan
 from fastinit.init import _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out
 from fastinit.key import Key
+from fastinit.model import init_model_
+from fastinit.recipe import Recipe, RecipeError, Rule, keep
+from fastinit.report import InitReport
 
-__all__ = [*_init_names, "Key"]
+__all__ = [*_init_names, "InitReport", "Key", "Recipe", "RecipeError", "Rule", "init_model_", "keep"]

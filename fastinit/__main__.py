@@ -1,0 +1,74 @@
+"""The command line: `python -m fastinit info` and `python -m fastinit bench`."""
+
+import argparse
+from collections.abc import Sequence
+
+from fastinit import init, machine
+from fastinit.init import law_of
+
+# The names, not bench_models itself, which the other commands have no use for.
+_MODELS = ("llama-1b", "gpt2-xl", "vit-l", "resnet-50")
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = _parser().parse_args(arguments)
+    if given.command == "info":
+        info()
+    else:
+        from fastinit.bench import bench
+
+        bench(given.model, given.dtype, given.threads, given.repeat, given.seed, given.json)
+
+
+def info() -> None:
+    about = machine.describe()
+    isas = about.pop("isas")
+    assert isinstance(isas, list)
+    for name, value in about.items():
+        print(f"{name:<14}{value}")
+    print(f"{'isas':<14}{' '.join(isas)} (FASTINIT_ISA=... forces one)")
+    print(f"{'keyed stream':<14}{' '.join(_native())}")
+    print(f"{'torch stream':<14}torch.nn.init itself")
+
+
+def _native() -> list[str]:
+    """Name the functions whose keyed stream is native: those that have a law."""
+    functions = {name: getattr(init, name) for name in dir(init) if name.endswith("_") and name[0] != "_"}
+    needed = {"constant_": {"val": 0.0}}
+    return [
+        name for name, each in functions.items() if law_of(each, (2, 2), needed.get(name, {})) is not None
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastinit", description="A fast initialiser of PyTorch weights."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="versions, instruction sets, threads, native functions")
+    bench = commands.add_parser(
+        "bench",
+        help="initialise a real model with torch.nn.init and with fastinit",
+        description="Initialise a real model with torch.nn.init and with fastinit, in one process.",
+        epilog="example: python -m fastinit bench --model gpt2-xl --dtype bfloat16 --json gpt2.json",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    bench.add_argument("--model", choices=_MODELS, default="llama-1b", help="the architecture")
+    bench.add_argument("--dtype", choices=_DTYPES, default="float32", help="of the parameters")
+    bench.add_argument("--threads", type=_positive, help="for both; torch's own number if not given")
+    bench.add_argument("--repeat", type=_positive, default=3, help="passes of each; the fastest counts")
+    bench.add_argument("--seed", type=int, default=0, help="of both streams")
+    bench.add_argument("--json", metavar="FILE", help="write the figures and the machine there too")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""`python -m fastinit bench`: a real model initialised by torch.nn.init and by fastinit, in one process.
+
+Every pass writes the same parameters in memory touched beforehand, the passes take turns, and the fastest of
+each counts. torch's is what its users do: one torch.nn.init call a parameter, with the laws of the recipe.
+"""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from fastinit import machine
+from fastinit.bench_models import ARCHITECTURES, materialised, on_meta
+from fastinit.model import init_model_
+from fastinit.parameters import owned_parameters
+from fastinit.recipe import Recipe
+
+
+class Pass(NamedTuple):
+    what: str
+    threads: int
+    run: Callable[[], object]
+
+
+def bench(model: str, dtype: str, threads: int | None, repeat: int, seed: int, json_path: str | None) -> None:
+    _require_extras()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    built = _built(model, getattr(torch, dtype))
+    parameters = [parameter for parameter, _, _ in owned_parameters(built)[0].values()]
+    _fill(parameters)
+    passes = _passes(built, ARCHITECTURES[model].recipe, parameters, seed)
+    elements = sum(parameter.numel() for parameter in parameters)
+    size = sum(parameter.nbytes for parameter in parameters)
+    result: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "fastinit", *sys.argv[1:]]),
+        "machine": machine.describe(),
+        "model": model,
+        "dtype": dtype,
+        "tensors": len(parameters),
+        "elements": elements,
+        "bytes": size,
+        "repeat": repeat,
+        "seed": seed,
+        "passes": _figures(passes, _times(passes, repeat), elements, size),
+    }
+    _print(result)
+    if json_path is not None:
+        with open(json_path, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+
+
+def _require_extras() -> None:
+    try:
+        import rich
+        import transformers
+    except ImportError as error:
+        sys.exit(f"bench needs {error.name}: pip install 'torch-fastinit[bench]'")
+    del rich, transformers
+
+
+def _built(name: str, dtype: torch.dtype) -> nn.Module:
+    """Build the model in memory, or exit and say what would fit: asking is free on the meta device."""
+    model = on_meta(name, dtype)
+    needed = sum(parameter.nbytes for parameter in model.parameters()) * 11 // 10
+    available = machine.available_memory()
+    if available is not None and needed > available:
+        sys.exit(
+            f"{name} in {dtype} needs {needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB is free; "
+            "--dtype bfloat16 halves float32, and --model resnet-50 is the smallest"
+        )
+    return materialised(model)
+
+
+def _passes(model: nn.Module, recipe: Recipe, parameters: list[nn.Parameter], seed: int) -> list[Pass]:
+    threads = torch.get_num_threads()
+    passes = [
+        Pass("torch.nn.init", threads, lambda: _torch_init(model, recipe, seed)),
+        Pass("fastinit", threads, lambda: init_model_(model, recipe, seed)),
+        Pass("fill_", 1, lambda: _fill(parameters)),
+    ]
+    return passes if threads == 1 else [*passes, Pass("fill_", threads, lambda: _fill(parameters))]
+
+
+def _torch_init(model: nn.Module, recipe: Recipe, seed: int) -> None:
+    torch.manual_seed(seed)
+    for name, (parameter, module, param) in owned_parameters(model)[0].items():
+        index = recipe.match(module, param, name)
+        assert index is not None, name
+        rule = recipe.rules[index]
+        getattr(torch.nn.init, rule.initialiser.__name__)(parameter, **rule.kwargs)
+
+
+@torch.no_grad()
+def _fill(parameters: list[nn.Parameter]) -> None:
+    for parameter in parameters:
+        parameter.fill_(0.3)
+
+
+def _times(passes: list[Pass], repeat: int) -> list[list[float]]:
+    """Seconds of each pass, turn by turn. Progress is drawn between passes only, never on their clock."""
+    times: list[list[float]] = [[] for _ in passes]
+    with _progress(repeat * len(passes)) as advance:
+        for _ in range(repeat):
+            for one, seconds in zip(passes, times, strict=True):
+                with _threads(one.threads):
+                    started = time.perf_counter()
+                    one.run()
+                    seconds.append(time.perf_counter() - started)
+                advance(one.what)
+    return times
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("passes", total=total)
+        yield lambda what: bar.update(task, advance=1, description=what)
+
+
+def _figures(passes: list[Pass], times: list[list[float]], elements: int, size: int) -> list[dict[str, Any]]:
+    best = [min(seconds) for seconds in times]
+    return [
+        {
+            "what": one.what,
+            "threads": one.threads,
+            "seconds": least,
+            "all_seconds": seconds,
+            "ns_per_parameter": least / elements * 1e9,
+            "gb_per_second": size / least / 1e9,
+            "times_faster_than_torch": best[0] / least,
+        }
+        for one, least, seconds in zip(passes, best, times, strict=True)
+    ]
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    about = result["machine"]
+    table = Table(
+        title=f"{result['model']}, {result['dtype']}: {result['elements'] / 1e6:,.1f} million parameters "
+        f"in {result['tensors']} tensors, {result['bytes'] / 1e9:.2f} GB",
+        caption=f"{about['cpu']}, {about['isa']}; torch {about['torch']}; "
+        f"fastest of {result['repeat']}, warm memory",
+    )
+    table.add_column("")
+    for head in ("threads", "seconds", "ns/parameter", "GB/s", "× torch.nn.init"):
+        table.add_column(head, justify="right")
+    for one in result["passes"]:
+        table.add_row(
+            one["what"],
+            str(one["threads"]),
+            f"{one['seconds']:.4f}",
+            f"{one['ns_per_parameter']:.3f}",
+            f"{one['gb_per_second']:.2f}",
+            f"{one['times_faster_than_torch']:.1f}",
+            style="bold" if one["what"] == "fastinit" else "",
+        )
+    Console().print(table)

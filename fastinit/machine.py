@@ -1,0 +1,53 @@
+"""What the machine and the build are: for `python -m fastinit info` and beside every benchmark's figures."""
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+from fastinit import _ops
+from fastinit._version import __version__
+
+
+def describe() -> dict[str, str | int | list[str]]:
+    return {
+        "fastinit": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "isa": _ops.isa(),
+        "isas": _ops.available_isas(),
+    }
+
+
+def available_memory() -> int | None:
+    """Bytes free to take, by the kernel and by the container's limit; None where unknown."""
+    bounds = []
+    if kib := re.search(r"^MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"), re.MULTILINE):
+        bounds.append(int(kib[1]) * 1024)
+    limit, used = _read("/sys/fs/cgroup/memory.max").strip(), _read("/sys/fs/cgroup/memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        bounds.append(int(limit) - int(used))
+    return min(bounds, default=None)
+
+
+def _cpu_model() -> str:
+    named = re.search(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux's; a container may own a part of the machine
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,215 @@
+"""Whole models: `init_model_` plans every parameter by a recipe, checks it all, and only then writes."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+from torch.nn.parameter import Parameter
+
+from fastinit import _ops
+from fastinit.init import law_of
+from fastinit.key import Key
+from fastinit.laws import Law
+from fastinit.parameters import Owned, has_memory, owned_parameters
+from fastinit.recipe import Recipe, RecipeError, Rule, keep
+from fastinit.report import Group, InitReport, RowTuple
+
+# Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a
+# second) for a progress bar and for Ctrl-C.
+_GROUP = 2**28
+
+# Name, parameter, law (None: call the initialiser) and number of elements. Plain tuples here, in the rows and
+# in owned_parameters: a named one takes a tenth of the time that a small parameter may.
+_Job = tuple[str, Parameter, Law | None, int]
+
+
+def init_model_(
+    model: nn.Module,
+    recipe: Recipe,
+    key: int | Key = 0,
+    *,
+    strict: bool = True,
+    only: str | Sequence[str] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> InitReport:
+    """Fill every parameter of `model` in place, as the first rule of `recipe` that matches it says.
+
+    The values of a parameter depend on `key` and its canonical name alone: they are those of the rule's
+    initialiser with `generator=Key(key).fold_in(name)`. A callable of the user's draws from torch's default
+    CPU generator, seeded from that key and put back afterwards. Tied parameters are filled once, under the
+    first of their names.
+
+    strict: a parameter that no rule matches is an error; otherwise it is left as it is.
+    only: globs over canonical names; the other parameters are left alone and need no rule.
+    progress: called as progress(elements done, elements in all) after each group.
+
+    Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a
+    callable of the user's raises itself.
+    """
+    begun = time.perf_counter()
+    base = key if isinstance(key, Key) else Key(key)
+    with _no_collection():
+        owned, tied = owned_parameters(model)
+        if only is not None:
+            owned = _selected(owned, tied, [only] if isinstance(only, str) else only)
+        jobs, rows = _plan(owned, tied, recipe, base, strict)
+    total = sum(_elements(of_rule) for of_rule in jobs.values())
+    done = 0
+    groups = []
+    for index in sorted(jobs):
+        for group in _groups(jobs[index]):
+            started = time.perf_counter()
+            for elements in _fill(group, recipe.rules[index], base):
+                done += elements
+                if progress is not None:
+                    progress(done, total)
+            seconds = time.perf_counter() - started
+            groups.append(Group(index, len(group), _elements(group), seconds))
+    return InitReport(recipe, rows, groups, time.perf_counter() - begun)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Leave garbage collection off for a while."""
+    # Planning makes a few objects a parameter that stay, and no cycles, but enough of them to set off a full
+    # garbage collection: a walk over all that importing torch made, longer than filling 10,000 small tensors.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _selected(
+    owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], globs: Sequence[str]
+) -> dict[str, Owned]:
+    first = {name: name for name in owned} | {
+        other: name for name, others in tied.items() for other in others
+    }
+    chosen: set[str] = set()
+    for glob in globs:
+        hits = [first[glob]] if glob in first else [first[name] for name in first if fnmatchcase(name, glob)]
+        if not hits:
+            raise RecipeError(f"only: {glob!r} matches no parameter of the model")
+        chosen.update(hits)
+    return {name: one for name, one in owned.items() if name in chosen}
+
+
+def _plan(
+    owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], recipe: Recipe, key: Key, strict: bool
+) -> tuple[dict[int, list[_Job]], list[RowTuple]]:
+    """Return each rule's jobs and the rows of the report, with every law computed and checked."""
+    jobs: dict[int, list[_Job]] = {}
+    rows: list[RowTuple] = []
+    unmatched: list[str] = []
+    checked: dict[tuple[object, ...], Law | None] = {}
+    for name, (parameter, module, param) in owned.items():
+        shape, dtype = parameter.shape, parameter.dtype
+        index = recipe.match(module, param, name)
+        law = None
+        if index is None:
+            unmatched.append(f"{name}  ({module.__name__}, {list(shape)})")
+        elif (rule := recipe.rules[index]).initialiser is not keep:
+            # All that the checks look at: thousands of parameters are a handful of cases.
+            case = (
+                index,
+                shape,
+                parameter.stride(),
+                dtype,
+                parameter.device,
+                parameter.layout,
+                type(parameter),
+            )
+            if case in checked:
+                law = checked[case]
+            else:
+                try:
+                    law = checked[case] = _checked_law(parameter, rule, key)
+                except Exception as error:
+                    raise _refused(name, rule, error) from error
+            # Constants are the same in every stream: torch's own function serves the types that the op leaves
+            # out.
+            native = dtype.is_floating_point
+            jobs.setdefault(index, []).append((name, parameter, law if native else None, parameter.numel()))
+        rows.append((name, tied.get(name, ()), shape, dtype, index, law))
+    if unmatched and strict:
+        raise RecipeError(
+            f"no rule matches {len(unmatched)} of {len(owned)} parameters (add rules, with fastinit.keep for "
+            "what is to stay as it is, or give strict=False):\n  " + "\n  ".join(unmatched)
+        )
+    return jobs, rows
+
+
+def _checked_law(parameter: Parameter, rule: Rule, key: Key) -> Law | None:
+    """Return the law that the rule writes, None for a callable without one; raise whatever is wrong."""
+    if parameter.is_meta:
+        raise ValueError(
+            "it is on the meta device; materialise the model first: model.to_empty(device='cpu')"
+        )
+    law = law_of(rule.initialiser, parameter.shape, rule.kwargs)
+    if law is None or (law.kind == "constant" and not parameter.is_floating_point()):
+        return law
+    if parameter.device.type != "cpu" or not has_memory(parameter):
+        kind = f"{type(parameter).__name__} of layout {parameter.layout} on {parameter.device}"
+        raise TypeError(f"the keyed stream fills plain CPU tensors, and it is a {kind}")
+    if any(
+        stride == 0 and size > 1 for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
+    ):
+        raise ValueError("it is an expanded tensor: several of its elements share one place in memory")
+    _ops.fill_([parameter.new_empty(0)], [law], [key])  # writes nothing; the op's own checks of law and type
+    return law
+
+
+def _refused(name: str, rule: Rule, error: Exception) -> RecipeError:
+    return RecipeError(f"parameter {name!r} by {rule!r}: {error}")
+
+
+def _elements(jobs: list[_Job]) -> int:
+    return sum(elements for _, _, _, elements in jobs)
+
+
+def _groups(jobs: list[_Job]) -> Iterator[list[_Job]]:
+    group: list[_Job] = []
+    room = _GROUP
+    for job in jobs:
+        *_, elements = job
+        if group and elements > room:
+            yield group
+            group, room = [], _GROUP
+        group.append(job)
+        room -= elements
+    yield group
+
+
+def _fill(jobs: list[_Job], rule: Rule, base: Key) -> Iterator[int]:
+    """Write, and yield the number of elements after each call."""
+    laws = [law for _, _, law, _ in jobs if law is not None]
+    if laws:
+        native = [job for job in jobs if job[2] is not None]
+        constant = laws[0].kind == "constant"  # as all laws of one rule are; a constant has no use for a key
+        keys = [base if constant else base.fold_in(name) for name, *_ in native]
+        _ops.fill_([parameter for _, parameter, *_ in native], laws, keys)
+        yield _elements(native)
+    for name, parameter, law, elements in jobs:
+        if law is None:
+            _call(name, parameter, rule, base.fold_in(name).seed)
+            yield elements
+
+
+def _call(name: str, parameter: Parameter, rule: Rule, seed: int) -> None:
+    generator = torch.default_generator  # torch.manual_seed would seed the accelerators too
+    state = generator.get_state()
+    try:
+        generator.manual_seed(seed)
+        with torch.no_grad():
+            rule.initialiser(parameter, **rule.kwargs)
+    except Exception as error:
+        raise _refused(name, rule, error) from error
+    finally:
+        generator.set_state(state)

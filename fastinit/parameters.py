@@ -1,0 +1,161 @@
+"""A model's parameters: their canonical names, and which of them share memory."""
+
+import sys
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import Parameter, is_lazy
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from fastinit.recipe import RecipeError
+
+# Modules that hold another under a name of their own, which is no part of its parameters' names. Looked up
+# among the modules already imported: a model can only be wrapped by a class whose module is.
+_WRAPPERS = (
+    ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
+    ("torch.nn.parallel.data_parallel", "DataParallel", "module"),
+    ("torch.nn.parallel.distributed", "DistributedDataParallel", "module"),
+    (
+        "torch.distributed.fsdp.fully_sharded_data_parallel",
+        "FullyShardedDataParallel",
+        "_fsdp_wrapped_module",
+    ),
+    (
+        "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
+        "ActivationWrapper",
+        "_checkpoint_wrapped_module",
+    ),
+)
+
+
+# A parameter, the class of the module that holds it, and its name there.
+Owned = tuple[Parameter, type[nn.Module], str]
+
+
+def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
+    """Return the distinct parameters by canonical name, in order, and the other names of tied ones."""
+    objects: dict[str, Parameter] = {}
+    first: dict[int, str] = {}
+    owned: dict[str, Owned] = {}
+    tied: dict[str, tuple[str, ...]] = {}
+    for prefix, module in _modules(model):
+        kind = type(module)
+        for param, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            name = prefix + param
+            if type(parameter) is not Parameter and is_lazy(parameter):
+                raise RecipeError(f"parameter {name!r} has no shape yet; call the lazy model once first")
+            if objects.setdefault(name, parameter) is not parameter:
+                raise _two_of_one_name(model, name, objects[name], parameter)
+            first_name = first.setdefault(id(parameter), name)
+            if first_name is name:
+                owned[name] = parameter, kind, param
+            elif first_name != name:
+                tied[first_name] = (*tied.get(first_name, ()), name)
+    _tie_by_memory(owned, tied)
+    return owned, tied
+
+
+def _modules(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield every module under every name it has, each name with its final dot."""
+    yield prefix, module
+    unnamed = _wrapped_child(type(module))
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _modules(child, prefix if name == unnamed else f"{prefix}{name}.")
+
+
+def _wrapped_child(kind: type) -> str | None:
+    for module, wrapper, child in _WRAPPERS:
+        if issubclass(kind, getattr(sys.modules.get(module), wrapper, ())):
+            return child
+    return None
+
+
+def _two_of_one_name(model: nn.Module, name: str, *parameters: Parameter) -> RecipeError:
+    named = model.named_parameters(remove_duplicate=False)
+    real = [name for name, parameter in named if any(parameter is one for one in parameters)]
+    return RecipeError(f"two parameters have the canonical name {name!r}: {' and '.join(real)}")
+
+
+def _tie_by_memory(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]]) -> None:
+    """Take parameters over the same memory as another out of `owned`, with their names to `tied`."""
+    for cluster in _clusters(owned):
+        for (_, one), (_, other) in combinations(sorted(cluster), 2):
+            if one not in owned or other not in owned:
+                continue
+            shared = _shared_memory(owned[one][0], owned[other][0])
+            if shared == "all":
+                del owned[other]
+                tied[one] = (*tied.get(one, ()), other, *tied.pop(other, ()))
+            elif shared == "some":
+                raise RecipeError(
+                    f"parameters {one!r} and {other!r} overlap in memory without being the same"
+                )
+
+
+def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
+    """Yield parameters whose extents in memory overlap, two or more at a time, with their places in order."""
+    spans = []
+    for position, (name, (parameter, _, _)) in enumerate(owned.items()):
+        if has_memory(parameter) and parameter.numel():
+            spans.append((*_extent(parameter), position, name))
+    spans.sort()
+    cluster: list[tuple[int, str]] = []
+    reach = 0
+    for start, stop, position, name in spans:
+        if start >= reach:
+            if len(cluster) > 1:
+                yield cluster
+            cluster = []
+        cluster.append((position, name))
+        reach = max(reach, stop)
+    if len(cluster) > 1:
+        yield cluster
+
+
+def has_memory(parameter: Parameter) -> bool:
+    """Say whether it is a plain strided tensor with an address."""
+    if parameter.is_meta or parameter.layout is not torch.strided:
+        return False
+    return type(parameter) is Parameter or not is_traceable_wrapper_subclass(parameter)
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    """Return the addresses of its first byte and of the one after its last."""
+    start = tensor.data_ptr()
+    if tensor.is_contiguous():
+        return start, start + tensor.nbytes
+    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return start, start + (steps + 1) * tensor.itemsize
+
+
+def _shared_memory(one: Tensor, other: Tensor) -> Literal["all", "some", "none"]:
+    """Say how much of their memory two tensors of overlapping extents share."""
+    if one.device != other.device:
+        return "none"
+    extents = _extent(one), _extent(other)
+    if one.is_contiguous() and other.is_contiguous():
+        same = extents[0] == extents[1]
+    else:  # such as the columns of one matrix: mark one's bytes, and look at the other's
+        origin = min(extents)[0]
+        marks = torch.zeros(max(stop for _, stop in extents) - origin, dtype=torch.bool)
+        _bytes_of(one, marks, origin).fill_(True)
+        others = _bytes_of(other, marks, origin)
+        if not others.any():
+            return "none"
+        same = bool(others.all())
+        others.fill_(False)
+        same = same and not marks.any()
+    return "all" if same and one.dtype == other.dtype else "some"
+
+
+def _bytes_of(tensor: Tensor, marks: Tensor, origin: int) -> Tensor:
+    """Return the tensor's entries of `marks`, which has one for each byte from address `origin` on."""
+    strides = [stride * tensor.itemsize for stride in tensor.stride()]
+    sizes = [size if stride else 1 for size, stride in zip(tensor.shape, strides, strict=True)]
+    return marks.as_strided((*sizes, tensor.itemsize), (*strides, 1), tensor.data_ptr() - origin)

@@ -1,0 +1,100 @@
+"""The command line: `info`, and `bench` on the smallest of its models."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import fastinit._ops
+from fastinit import __main__, machine
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "fastinit", *arguments], capture_output=True, text=True)
+
+
+def test_info_says_versions_instruction_sets_and_native_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    __main__.main(["info"])
+    lines = {line[:14].strip(): line[14:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["torch"] == torch.__version__
+    assert lines["isa"] == fastinit._ops.isa()
+    assert int(lines["threads"]) == torch.get_num_threads()
+    assert {"normal_", "trunc_normal_", "constant_", "kaiming_uniform_"} <= set(lines["keyed stream"].split())
+    assert "orthogonal_" not in lines["keyed stream"].split()
+
+
+def test_help_has_an_example() -> None:
+    assert "example: python -m fastinit bench" in run("bench", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "alexnet"], "resnet-50"),
+        (["--dtype", "int8"], "bfloat16"),
+        (["--threads", "0"], "at least 1, got 0"),
+        (["--repeat", "-1"], "at least 1, got -1"),
+    ],
+)
+def test_a_wrong_option_says_what_is_allowed(arguments: list[str], message: str) -> None:
+    finished = run("bench", *arguments)
+    assert finished.returncode == 2
+    assert message in finished.stderr
+
+
+def test_bench_prints_a_table_and_writes_the_same_figures(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("rich")
+    path = tmp_path / "figures.json"
+    options = ["--model", "resnet-50", "--dtype", "bfloat16", "--repeat", "1", "--threads", "2"]
+    finished = run("bench", *options, "--json", str(path))
+    assert finished.returncode == 0, finished.stderr
+    figures = json.loads(path.read_text())
+    assert figures["elements"] == 25_557_032  # ResNet-50's
+    assert figures["bytes"] == 2 * figures["elements"]
+    assert figures["machine"]["threads"] == 2
+    assert figures["machine"]["isa"] == fastinit._ops.isa()
+    assert figures["command"].startswith("python -m fastinit bench --model resnet-50")
+    passes = [(one["what"], one["threads"]) for one in figures["passes"]]
+    assert passes == [("torch.nn.init", 2), ("fastinit", 2), ("fill_", 1), ("fill_", 2)]
+    for one in figures["passes"]:
+        assert one["ns_per_parameter"] == pytest.approx(one["seconds"] / figures["elements"] * 1e9)
+        assert f"{one['ns_per_parameter']:.3f}" in finished.stdout
+        assert f"{one['times_faster_than_torch']:.1f}" in finished.stdout
+    assert "\x1b" not in finished.stdout + finished.stderr  # no bar and no colours in a pipe
+    assert "passes" not in finished.stderr
+
+
+def test_every_model_has_a_recipe_that_takes_every_parameter() -> None:
+    pytest.importorskip("transformers")
+    from fastinit import bench_models
+    from fastinit.parameters import owned_parameters
+
+    assert tuple(bench_models.ARCHITECTURES) == __main__._MODELS
+    sizes = {}
+    for name, architecture in bench_models.ARCHITECTURES.items():
+        owned, _ = owned_parameters(bench_models.on_meta(name, torch.float32))
+        sizes[name] = sum(parameter.numel() for parameter, _, _ in owned.values())
+        rules = [architecture.recipe.match(kind, param, full) for full, (_, kind, param) in owned.items()]
+        assert set(rules) == set(range(len(architecture.recipe.rules))), name
+    assert sizes["llama-1b"] == 1_235_814_400  # Llama 3.2 1B's
+    assert sizes["gpt2-xl"] == 1_557_611_200
+
+
+def test_bench_says_what_it_needs_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("rich")
+    monkeypatch.setattr(machine, "available_memory", lambda: 10**9)
+    with pytest.raises(SystemExit, match=r"llama-1b .*5\.4 GB.*1\.0 GB.*bfloat16.*resnet-50"):
+        __main__.main(["bench"])
+
+
+@pytest.mark.parametrize("missing", ["rich", "transformers"])
+def test_bench_without_its_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", sys)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit, match=rf"{missing}: pip install 'torch-fastinit\[bench\]'"):
+        __main__.main(["bench"])
