@@ -64,7 +64,7 @@ def words32(seed: int, offset: int, index: ArrayLike) -> NDArray[np.uint32]:
 
 
 def words53(seed: int, offset: int, index: ArrayLike) -> NDArray[np.uint64]:
-    """One 53-bit integer an element: two elements share a block."""
+    """One 53-bit integer an element, the low bits of two words, first << 32 | second: two elements share a block."""
     index = _u64(index)
     four = philox4x32_10(seed, _u64(offset) + index // np.uint64(2)).astype(np.uint64)
     rows, first = np.arange(index.size), index % np.uint64(2) * np.uint64(2)
