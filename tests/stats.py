@@ -4,6 +4,8 @@ A sample is flagged when any of its p-values is below ALPHA. With at most TESTS 
 that a perfect generator is flagged anywhere is below FAMILY (Bonferroni). Seeds are fixed, so a run that
 passes keeps passing: FAMILY is the chance that a change to the numbers, right in itself, has to explain a
 failure. ALPHA is 6.3 standard deviations; the negative controls show what that still catches.
+
+A sample is the array of its values, or, where a law is discrete, its atoms and how often each occurs.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,7 +69,8 @@ def rounded_law(law: Law, dtype: torch.dtype, low: float, high: float) -> Law:
     points = representable(dtype)
     points = points[(points >= low) & (points <= high)]
     weights = np.diff(law.cdf((points[1:] + points[:-1]) / 2), prepend=0.0, append=1.0)
-    return _atoms(points[weights > 0], weights[weights > 0])
+    first, last = np.flatnonzero(weights)[[0, -1]]
+    return _atoms(points[first : last + 1], weights[first : last + 1])
 
 
 def counted_law(values: torch.Tensor) -> Law:
@@ -97,37 +100,41 @@ def _binomial(count: int, n: int, p: float) -> float:
     return float(min(1.0, 2 * min(bdtr(count, n, p), bdtrc(count - 1, n, p) if count else 1.0)))
 
 
-def moments(x: NDArray, law: Law) -> dict[str, float]:
+def moments(x: NDArray, law: Law, counts: NDArray | None = None) -> dict[str, float]:
     """Means of y, y^2, y^3, y^4, standardised, each with its exact standard error."""
+    n = x.size if counts is None else counts.sum()
     mean = law.expect(lambda v: v)
     std = law.expect(lambda v: (v - mean) ** 2) ** 0.5
     y, power, result = (x - mean) / std, np.ones_like(x), {}
     for k in range(1, 5):
         power *= y
         expected, square = (law.expect(lambda v, j=j: ((v - mean) / std) ** j) for j in (k, 2 * k))
-        error = ((square - expected**2) / x.size) ** 0.5
-        result[f"moment {k}"] = _two_sided((power.mean() - expected) / error)
+        error = ((square - expected**2) / n) ** 0.5
+        result[f"moment {k}"] = _two_sided((np.average(power, weights=counts) - expected) / error)
     return result
 
 
-def kolmogorov_smirnov(x: NDArray, law: Law) -> dict[str, float]:
+def kolmogorov_smirnov(x: NDArray, law: Law, counts: NDArray | None = None) -> dict[str, float]:
     """Largest distance between the two distribution functions; for a discrete law the p-value is an upper bound."""
-    if law.discrete:
-        empirical = np.searchsorted(np.sort(x), law.points, side="right") / x.size
-        distance = np.abs(empirical - law.cdf(law.points)).max()
-    else:
-        u, steps = law.cdf(np.sort(x)), np.arange(x.size + 1) / x.size
+    if counts is None:
+        n, u = x.size, law.cdf(np.sort(x))
+        steps = np.arange(n + 1) / n
         distance = max((u - steps[:-1]).max(), (steps[1:] - u).max())
-    return {"ks": float(kolmogorov(distance * x.size**0.5))}
+    else:
+        n = counts.sum()
+        distance = np.abs(np.cumsum(counts) / n - law.cdf(x)).max()
+    return {"ks": float(kolmogorov(distance * n**0.5))}
 
 
-def tails(x: NDArray, law: Law, thresholds: Sequence[float]) -> dict[str, float]:
+def tails(x: NDArray, law: Law, thresholds: Sequence[float], counts: NDArray | None = None) -> dict[str, float]:
     """How many values lie at or below each threshold, against the binomial law; the rarer side is tested."""
+    n = x.size if counts is None else counts.sum()
     result = {}
     for t in thresholds:
-        below, p = int(np.count_nonzero(x <= t)), float(law.cdf(np.float64(t)))
-        count, p = (below, p) if p < 0.5 else (x.size - below, 1 - p)
-        result[f"tail {t:.6g}"] = _binomial(count, x.size, p)
+        below = np.count_nonzero(x <= t) if counts is None else counts[x <= t].sum()
+        p = float(law.cdf(np.float64(t)))
+        count, p = (below, p) if p < 0.5 else (n - below, 1 - p)
+        result[f"tail {t:.6g}"] = _binomial(int(count), int(n), p)
     return result
 
 

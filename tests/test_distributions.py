@@ -81,24 +81,26 @@ def narrow_law(case: Case, dtype: torch.dtype) -> stats.Law:
 def p_values(case: Case, sample: torch.Tensor) -> dict[str, float]:
     narrow = sample.dtype.itemsize <= 2
     law = narrow_law(case, sample.dtype) if narrow else case.law
-    x = sample.double().numpy()
+    series = sample.double().numpy()
     low, high = bounds(case, sample.dtype)
-    inside = (x >= low) & (x <= high) & np.isfinite(x)
-    result = {"range": 1.0 if inside.all() else 0.0}
-    result |= stats.moments(x, law) | stats.serial(x, law) | stats.tails(x, law, case.tails)
-    result |= stats.kolmogorov_smirnov(x[:KS], law)
+    inside = (series >= low) & (series <= high) & np.isfinite(series)
+    result = {"range": 1.0 if inside.all() else 0.0} | stats.serial(series, law)
     if narrow:
-        counts = stats.tally(sample, law.points)
-        result["possible"] = 1.0 if counts.sum() == x.size else 0.0
+        x, counts, part = law.points, stats.tally(sample, law.points), stats.tally(sample[:KS], law.points)
+        result["possible"] = 1.0 if counts.sum() == N else 0.0
+        result |= stats.kolmogorov_smirnov(x, law, part)
         result |= stats.chi_square(counts, law) | stats.distinct(counts, law)
-    elif case is CASES["uniform [0, 1)"]:  # the word's own bits
-        bits = 24 if sample.dtype == torch.float32 else 53
-        result |= stats.fair_bits((x * 2.0**bits).astype(np.int64), range(0, bits, 1 if bits == 24 else 4))
-    elif case.fill is not fastinit.uniform_:  # bits of the significand, low enough that the density is level across them
-        single = sample.dtype == torch.float32
-        patterns = sample.view(torch.int32 if single else torch.int64).numpy()
-        result |= stats.fair_bits(patterns, range(2, 8) if single else (20, 24, 28, 32, 36))
-    return result
+    else:
+        x, counts = series, None
+        result |= stats.kolmogorov_smirnov(x[:KS], law)
+        if case is CASES["uniform [0, 1)"]:  # the word's own bits
+            bits = 24 if sample.dtype == torch.float32 else 53
+            result |= stats.fair_bits((x[:KS] * 2.0**bits).astype(np.int64), range(bits))
+        elif case.fill is not fastinit.uniform_:  # bits of the significand, low enough for a level density
+            single = sample.dtype == torch.float32
+            patterns = sample.view(torch.int32 if single else torch.int64).numpy()
+            result |= stats.fair_bits(patterns, range(2, 8) if single else (20, 24, 28, 32, 36))
+    return result | stats.moments(x, law, counts) | stats.tails(x, law, case.tails, counts)
 
 
 def flagged(p: dict[str, float]) -> dict[str, float]:
