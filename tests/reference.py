@@ -17,7 +17,7 @@ from scipy.special import ndtr, ndtri
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
 
-# --- Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers, as easy as 1, 2, 3; SC'11) -----------
+# --- Philox4x32-10 (Salmon and others: Parallel random numbers, as easy as 1, 2, 3; SC'11) ----------------
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -31,7 +31,7 @@ def _u64(values: ArrayLike) -> NDArray[np.uint64]:
 
 
 def philox4x32_10(seed: int, block: ArrayLike, word2: int = 0, word3: int = 0) -> NDArray[np.uint32]:
-    """The four words of each block: the key is (seed low, seed high), the counter (block low, high, word2, word3)."""
+    """Four words a block: the key is (seed low, seed high), the counter (block low, high, word2, word3)."""
     block = np.atleast_1d(_u64(block))
     c0, c1 = block & _LOW, block >> _32
     c2, c3 = np.full_like(block, word2), np.full_like(block, word3)
@@ -64,7 +64,7 @@ def words32(seed: int, offset: int, index: ArrayLike) -> NDArray[np.uint32]:
 
 
 def words53(seed: int, offset: int, index: ArrayLike) -> NDArray[np.uint64]:
-    """One 53-bit integer an element, the low bits of two words, first << 32 | second: two elements share a block."""
+    """The low 53 bits of first << 32 | second, two words an element: two elements share a block."""
     index = _u64(index)
     four = philox4x32_10(seed, _u64(offset) + index // np.uint64(2)).astype(np.uint64)
     rows, first = np.arange(index.size), index % np.uint64(2) * np.uint64(2)
@@ -86,7 +86,7 @@ def _two_sum(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def _sum_to_odd(x: NDArray, y: NDArray) -> NDArray:
-    """x + y in float64 rounded to odd, so that one more rounding, to a narrower type, is the only one that shows."""
+    """x + y in float64 rounded to odd, so that a later rounding to a narrower type is the only one."""
     s, error = _two_sum(x, y)
     even = np.atleast_1d(s).view(np.uint64).reshape(np.shape(s)) & np.uint64(1) == 0
     return np.where((error != 0) & even, np.nextafter(s, np.copysign(np.inf, error)), s)
@@ -175,7 +175,9 @@ def normal(seed: int, offset: int, index: ArrayLike, mean: float, std: float, dt
     return normal_of(*pairs(seed, offset, index, dtype == torch.float64), odd, mean, std, dtype)
 
 
-def trunc_normal_of(words: NDArray, mean: float, std: float, a: float, b: float, dtype: torch.dtype) -> NDArray:
+def trunc_normal_of(
+    words: NDArray, mean: float, std: float, a: float, b: float, dtype: torch.dtype
+) -> NDArray:
     """Truncated normal values of given words: the inverse CDF, taken from the tail that is nearer."""
     bits = 53 if dtype == torch.float64 else 32
     below = (words.astype(np.float64) + 0.5) * 2.0**-bits

@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import bdtr, bdtrc, chdtr, chdtrc, kolmogorov, ndtr
-
 from reference import representable
+from scipy.special import bdtr, bdtrc, chdtr, chdtrc, kolmogorov, ndtr
 
 FAMILY = 1e-6
 TESTS = 5000
@@ -115,7 +114,7 @@ def moments(x: NDArray, law: Law, counts: NDArray | None = None) -> dict[str, fl
 
 
 def kolmogorov_smirnov(x: NDArray, law: Law, counts: NDArray | None = None) -> dict[str, float]:
-    """Largest distance between the two distribution functions; for a discrete law the p-value is an upper bound."""
+    """Largest distance between the distribution functions; of a discrete law the p-value is a bound."""
     if counts is None:
         n, u = x.size, law.cdf(np.sort(x))
         steps = np.arange(n + 1) / n
@@ -126,7 +125,9 @@ def kolmogorov_smirnov(x: NDArray, law: Law, counts: NDArray | None = None) -> d
     return {"ks": float(kolmogorov(distance * n**0.5))}
 
 
-def tails(x: NDArray, law: Law, thresholds: Sequence[float], counts: NDArray | None = None) -> dict[str, float]:
+def tails(
+    x: NDArray, law: Law, thresholds: Sequence[float], counts: NDArray | None = None
+) -> dict[str, float]:
     """How many values lie at or below each threshold, against the binomial law; the rarer side is tested."""
     n = x.size if counts is None else counts.sum()
     result = {}
@@ -157,7 +158,9 @@ def serial(x: NDArray, law: Law, lags: Sequence[int] = (1, 2, 3, 4, 8, 1024)) ->
     return result
 
 
-def cross(streams: Sequence[NDArray], law: Law, shifts: Sequence[int] = (0, 1, 2, 3, 4, 8)) -> dict[str, float]:
+def cross(
+    streams: Sequence[NDArray], law: Law, shifts: Sequence[int] = (0, 1, 2, 3, 4, 8)
+) -> dict[str, float]:
     """Correlation between each two streams, aligned and shifted either way."""
     mean = law.expect(lambda v: v)
     std = law.expect(lambda v: (v - mean) ** 2) ** 0.5
@@ -179,7 +182,7 @@ def fair_bits(integers: NDArray, bits: Sequence[int]) -> dict[str, float]:
 
 
 def distinct(counts: NDArray, law: Law) -> dict[str, float]:
-    """How many of the atoms occur. The count is a sum of negatively associated indicators: Chernoff's bound holds."""
+    """How many of the atoms occur: a sum of negatively associated indicators, so Chernoff's bound holds."""
     n = counts.sum()
     absent = np.exp(n * np.log1p(-np.minimum(law.weights, 1 - 1e-16)))
     result = {}
@@ -193,7 +196,7 @@ def distinct(counts: NDArray, law: Law) -> dict[str, float]:
 
 
 def chi_square(counts: NDArray, law: Law, least: float = 50.0) -> dict[str, float]:
-    """Pearson's test, two-sided, over the atoms; neighbours are merged until `least` counts are expected in each cell."""
+    """Pearson's test, two-sided; neighbouring atoms are merged until `least` counts are expected in each cell."""
     n, groups = counts.sum(), np.zeros(len(law.weights), np.int64)
     group, filled = 0, 0.0
     for i, expected in enumerate(n * law.weights):

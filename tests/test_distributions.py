@@ -1,7 +1,7 @@
-"""The keyed stream has the distribution that each function names: every law, in every type, judged by stats.py.
+"""The keyed stream has the distribution that each function names: every law, every type, judged by stats.py.
 
-Samples have 2^23 values (Kolmogorov-Smirnov: 10^6). The negative controls at the end are samplers with one small
-defect each, at the same size; each must be flagged, and by the test that is meant to see it.
+Samples have 2^23 values (Kolmogorov-Smirnov: 10^6). The negative controls at the end are samplers with one
+small defect each, at the same size; each must be flagged, and by the test that is meant to see it.
 """
 
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def bounds(case: Case, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def narrow_law(case: Case, dtype: torch.dtype) -> stats.Law:
-    if case is CASES["uniform [0, 1)"]:  # enumerated: small values lie on a grid that the narrow types can resolve
+    if case is CASES["uniform [0, 1)"]:  # enumerated: narrow types resolve the grid of small values
         grid = torch.arange(2**24, dtype=torch.int32) * 2.0**-24
         return stats.counted_law(grid.clamp(max=neighbour(1.0, dtype, "<")).to(dtype))
     return stats.rounded_law(case.law, dtype, *bounds(case, dtype))
@@ -165,7 +165,7 @@ CONTROLS = {
     "mean shifted by 0.003 sigma": ("normal", torch.float32, lambda x: x + 0.003, "moment 1"),
     "one bit stuck": ("uniform [0, 1)", torch.float32, bit_stuck, "bit 0"),
     "tail cut at 4 sigma": ("normal", torch.float32, tail_cut, "tail 4"),
-    "upper tail cut at 4 sigma": ("truncated 100 sigma", torch.float32, lambda x: x.clamp(max=0.08), "tail 0.08"),
+    "upper tail cut": ("truncated 100 sigma", torch.float32, lambda x: x.clamp(max=0.08), "tail 0.08"),
     "serially correlated": ("normal", torch.float32, serially_correlated, "serial values 1"),
     "magnitudes shared": ("normal", torch.float32, magnitudes_shared, "serial squares 1"),
     "float32 through bfloat16": ("normal", torch.float32, lambda x: x.bfloat16().float(), "bit 2"),
@@ -191,4 +191,5 @@ def test_shared_stream_is_flagged(shift: int) -> None:
     x = streams("normal")[:3]
     x[2] = np.roll(x[0], shift)
     found = flagged(stats.cross(x, CASES["normal"].law))
-    assert len(found) == 1 and next(iter(found)).endswith(f" {shift}")
+    assert len(found) == 1
+    assert next(iter(found)).endswith(f" {shift}")
