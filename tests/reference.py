@@ -63,17 +63,21 @@ def words32(seed: int, offset: int, index: ArrayLike) -> NDArray[np.uint32]:
     return four[np.arange(index.size), index % np.uint64(4)]
 
 
-def words53(seed: int, offset: int, index: ArrayLike) -> NDArray[np.uint64]:
-    """The low 53 bits of first << 32 | second, two words an element: two elements share a block."""
+def words64(seed: int, offset: int, index: ArrayLike) -> NDArray[np.uint64]:
+    """Two words an element, first << 32 | second: two elements share a block."""
     index = _u64(index)
     four = philox4x32_10(seed, _u64(offset) + index // np.uint64(2)).astype(np.uint64)
     rows, first = np.arange(index.size), index % np.uint64(2) * np.uint64(2)
-    return (four[rows, first] << _32 | four[rows, first + np.uint64(1)]) & np.uint64(2**53 - 1)
+    return four[rows, first] << _32 | four[rows, first + np.uint64(1)]
+
+
+def words53(seed: int, offset: int, index: ArrayLike) -> NDArray[np.uint64]:
+    return words64(seed, offset, index) & np.uint64(2**53 - 1)
 
 
 def pairs(seed: int, offset: int, index: ArrayLike, wide: bool) -> tuple[NDArray, NDArray]:
     """The words of each element's pair (2m, 2m + 1): one gives the radius, the other the angle."""
-    words, even = words53 if wide else words32, _u64(index) & np.uint64(2**64 - 2)
+    words, even = words64 if wide else words32, _u64(index) & np.uint64(2**64 - 2)
     return words(seed, offset, even), words(seed, offset, even + np.uint64(1))
 
 
@@ -100,6 +104,7 @@ def fma32(x: NDArray, y: ArrayLike, z: ArrayLike) -> NDArray[np.float32]:
 
 def fma64(x: NDArray, y: float, z: float) -> NDArray[np.float64]:
     """x * y + z of float64 numbers, rounded once (Boldo and Melquiond, 2008); products within 2^±900."""
+    x = x.astype(np.float64)
 
     def halves(v: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
         high = v * 134217729.0 - (v * 134217729.0 - v)
@@ -130,7 +135,7 @@ def neighbour(x: float, dtype: torch.dtype, side: str) -> float:
         return float(values[at if side == ">=" else at - 1])
     wide = np.float64 if dtype == torch.float64 else np.float32
     y = wide(x)
-    wrong = {"<": y >= x, "<=": y > x, ">=": y < x}[side]
+    wrong = {"<": float(y) >= x, "<=": float(y) > x, ">=": float(y) < x}[side]
     return float(np.nextafter(y, wide(np.inf if side == ">=" else -np.inf)) if wrong else y)
 
 
@@ -163,7 +168,7 @@ def normal_of(
 ) -> NDArray[np.float64]:
     """Normal values of given pairs of words: cosine for even elements, sine for odd ones."""
     if dtype == torch.float64:
-        u, turn = (radius + 0.5) * 2.0**-53, (angle + 0.5) * 2.0**-53
+        u, turn = fma64(radius, 2.0**-64, 2.0**-65), fma64(angle, 2.0**-64, 2.0**-65)
     else:
         u, turn = fma32(radius, 2.0**-32, 2.0**-33).astype(np.float64), (angle + 0.5) * 2.0**-32
     wave = np.where(odd, np.sin(2 * np.pi * turn), np.cos(2 * np.pi * turn))

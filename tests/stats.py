@@ -196,7 +196,7 @@ def distinct(counts: NDArray, law: Law) -> dict[str, float]:
 
 
 def chi_square(counts: NDArray, law: Law, least: float = 50.0) -> dict[str, float]:
-    """Pearson's test, two-sided; neighbouring atoms are merged until `least` counts are expected in each cell."""
+    """Pearson's test, two-sided; neighbouring atoms are merged until a cell expects `least`."""
     n, groups = counts.sum(), np.zeros(len(law.weights), np.int64)
     group, filled = 0, 0.0
     for i, expected in enumerate(n * law.weights):

@@ -1,6 +1,7 @@
-"""The keyed stream's frozen values (golden/keyed.json), recomputed on every instruction set of this machine.
+"""The keyed stream's frozen values (golden/keyed.json), recomputed on every instruction set here.
 
-The instruction set is chosen when fastinit loads, so each runs in a process of its own, which says what it used.
+The instruction set is chosen when fastinit loads, so each runs in a process of its own, which says what
+it used.
 """
 
 import json

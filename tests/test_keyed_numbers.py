@@ -1,8 +1,8 @@
 """Every value of the keyed stream is the one that reference.py defines.
 
 Uniform values bit for bit; normal and truncated normal ones within 4e-6 standard deviations (float64: 1e-13)
-before the rounding to their type; narrow types are the float32 values rounded once, bit for bit. Keys, offsets,
-sizes, parts of a tensor, and element indices beyond 2^34, where blocks and indices wrap 32 bits.
+before the rounding to their type; narrow types are the float32 values rounded once, bit for bit. Keys,
+offsets, sizes, parts of a tensor, and element indices beyond 2^34, where blocks and indices wrap 32 bits.
 """
 
 import math
@@ -83,7 +83,8 @@ def draw(
 
 
 def same_bits(x: torch.Tensor, y: torch.Tensor) -> bool:
-    return x.dtype == y.dtype and torch.equal(x.view(torch.uint8), y.view(torch.uint8))
+    integer = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.dtype.itemsize]
+    return x.dtype == y.dtype and torch.equal(x.view(integer), y.view(integer))
 
 
 def excess(values: torch.Tensor, exact: np.ndarray, std: float) -> float:
@@ -161,7 +162,7 @@ def test_normal(mean: float, std: float, dtype: torch.dtype) -> None:
 @dtypes
 @pytest.mark.parametrize("numbers", TRUNC_NORMAL, ids=str)
 def test_trunc_normal(numbers: tuple[float, float, float, float], dtype: torch.dtype) -> None:
-    mean, std, a, b = numbers
+    _, std, a, b = numbers
     low, high = reference.neighbour(a, dtype, ">="), reference.neighbour(b, dtype, "<=")
     for key in KEYS:
         for part in WHOLE + PARTS:

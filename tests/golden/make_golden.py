@@ -30,7 +30,7 @@ LAWS: list[tuple[str, dict[str, float]]] = [
     ("trunc_normal_", {"mean": 0.0, "std": 1.0, "a": 4.0, "b": 5.0}),
     ("trunc_normal_", {"mean": 0.0, "std": 1.0, "a": -9.0, "b": -8.0}),
 ]
-# (seed, offset), global shape, where the part starts, the part's shape: odd sizes; indices and blocks that wrap 2^32
+# (seed, offset), global shape, where the part starts, its shape: odd sizes, blocks and indices past 2^32
 PLACES: list[tuple[tuple[int, int], list[int], list[int], list[int]]] = [
     ((0, 0), [83], [0], [83]),
     ((2**64 - 1, 2**64 - 2), [3, 7], [1, 2], [2, 5]),

@@ -1,4 +1,4 @@
-"""Writes torch_philox.json: what torch's own stateless generator draws, for torch versions that lack it on CPU.
+"""Writes torch_philox.json: what torch's own stateless generator draws, for versions without it.
 
 Needs torch 2.14 or later (torch._philox_uniform_ and its like are private: this pins what they did).
 Usage: python tests/golden/make_torch_philox.py [--force]
