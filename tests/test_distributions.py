@@ -96,7 +96,9 @@ def p_values(case: Case, sample: torch.Tensor) -> dict[str, float]:
         if case is CASES["uniform [0, 1)"]:  # the word's own bits
             bits = 24 if sample.dtype == torch.float32 else 53
             result |= stats.fair_bits((x[:KS] * 2.0**bits).astype(np.int64), range(bits))
-        elif case.fill is not fastinit.uniform_:  # bits of the significand, low enough for a level density
+        elif case.arguments.get("std") == 1:
+            # Bits of the significand, low enough for a level density; fma(z, std, mean) in float32, with another
+            # std or mean, sets them unevenly whatever z is.
             single = sample.dtype == torch.float32
             patterns = sample.view(torch.int32 if single else torch.int64).numpy()
             result |= stats.fair_bits(patterns, range(2, 8) if single else (20, 24, 28, 32, 36))
