@@ -1,0 +1,153 @@
+"""Every keyed fill against torch.nn.init and against a one-thread fill_ of the same memory, in one process.
+
+    python benchmarks/bench_fills.py                           two threads, every instruction set
+    python benchmarks/bench_fills.py --isa avx512 --json FILE
+
+Method: 256 MB of memory, touched beforehand; passes take turns, the fastest of each counts (torch's slow truncated normal
+runs on an eighth of the memory). Small tensors: the fastest of several thousand calls' averages, also turn by turn.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import fastinit
+from fastinit import Key, _C, _ops, machine
+
+BYTES = 256 * 2**20
+# law: function, arguments, least ratio to torch for float32 and bfloat16, greatest ratio to fill_ for float32
+LAWS: dict[str, tuple[str, dict[str, float], float | None, float | None, float | None]] = {
+    "uniform": ("uniform_", {"a": -0.1, "b": 0.1}, 14, 17, 1.3),
+    "normal": ("normal_", {"mean": 0.0, "std": 0.02}, 11, 13, 1.9),
+    "truncated at 2 std": ("trunc_normal_", {"std": 1.0, "a": -2.0, "b": 2.0}, 120, None, 2.2),
+    "truncated at 100 std": ("trunc_normal_", {"std": 0.02, "a": -2.0, "b": 2.0}, 12, None, None),
+}
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+
+
+def seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def fastest(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The least seconds of each, all taking turns."""
+    best = dict.fromkeys(runs, float("inf"))
+    for _ in range(rounds):
+        for name, run in runs.items():
+            best[name] = min(best[name], seconds(run))
+    return best
+
+
+def one_thread(run: Callable[[], object]) -> Callable[[], object]:
+    def inner() -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        run()
+        torch.set_num_threads(threads)
+
+    return inner
+
+
+def large(isa: str, law: str, dtype: torch.dtype) -> dict[str, Any]:
+    name, arguments, *targets = LAWS[law]
+    tensor = torch.zeros(BYTES // dtype.itemsize, dtype=dtype)
+    part = tensor[: tensor.numel() // 8] if law == "truncated at 2 std" else tensor
+    key = Key(1)
+    fill = getattr(fastinit, name)
+    _C.use_isa(isa)
+    best = fastest(
+        {
+            "fastinit": lambda: fill(tensor, **arguments, generator=key),
+            "fastinit, 1 thread": one_thread(lambda: fill(tensor, **arguments, generator=key)),
+            "fill_, 1 thread": one_thread(lambda: tensor.fill_(0.3)),
+        },
+        rounds=9,
+    )
+    best |= fastest({"torch": lambda: getattr(torch.nn.init, name)(part, **arguments)}, rounds=3)
+    ns = {what: least / (part if what == "torch" else tensor).numel() * 1e9 for what, least in best.items()}
+    to_torch = {torch.float32: targets[0], torch.bfloat16: targets[1]}.get(dtype)
+    return {
+        "isa": isa,
+        "law": law,
+        "dtype": str(dtype).removeprefix("torch."),
+        "ns_per_element": ns,
+        "times_faster_than_torch": ns["torch"] / ns["fastinit"],
+        "times_fill": ns["fastinit"] / ns["fill_, 1 thread"],
+        "least_times_faster": None if to_torch is None else to_torch * (1 if isa == "avx512" else 0.5),
+        "most_times_fill": targets[2] if dtype == torch.float32 and isa == "avx512" else None,
+    }
+
+
+def small(size: int) -> dict[str, Any]:
+    tensor, key, calls = torch.empty(size), Key(1), max(20, 20_000 // (1 + size // 500))
+    def repeat(function: Callable[..., object], **arguments: Any) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(calls):
+                function(tensor, **arguments)
+
+        return run
+
+    best = fastest(
+        {"fastinit": repeat(fastinit.normal_, generator=key), "torch": repeat(torch.nn.init.normal_)}, rounds=15
+    )
+    us = {what: least / calls * 1e6 for what, least in best.items()}
+    return {"size": size, "us_per_call": us, "share_of_torch": us["fastinit"] / us["torch"]}
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [head, ["-" * width for width in widths], *rows]
+    return "\n".join("| " + " | ".join(f"{c:{w}}" for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--isa", choices=_ops.available_isas(), action="append", help="only this instruction set")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    result: dict[str, Any] = {
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": machine.describe(),
+        "threads": options.threads,
+        "large": [],
+    }
+    print("| kernels | law | type | torch | fastinit | 1 thread | fill_ | × torch | × fill_ |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for isa in options.isa or [isa for isa in _ops.available_isas() if isa != "scalar"]:
+        for law in LAWS:
+            for dtype in DTYPES:
+                row = large(isa, law, dtype)
+                result["large"].append(row)
+                ns = row["ns_per_element"]
+                cells = [isa, law, row["dtype"], f"{ns['torch']:.2f}", f"{ns['fastinit']:.3f}"]
+                cells += [f"{ns['fastinit, 1 thread']:.3f}", f"{ns['fill_, 1 thread']:.3f}"]
+                cells += [against(row["times_faster_than_torch"], row["least_times_faster"], "at least")]
+                cells += [against(row["times_fill"], row["most_times_fill"], "at most")]
+                print("| " + " | ".join(cells) + " |", flush=True)
+    result["small"] = [small(size) for size in (10, 100, 1_000, 10_000, 32_768, 65_536, 100_000, 1_000_000)]
+    print("\n" + table(["normal_, elements", "torch, µs", "fastinit, µs", "share of torch"], [
+        [f"{row['size']:,}", f"{row['us_per_call']['torch']:.2f}", f"{row['us_per_call']['fastinit']:.2f}",
+         f"{row['share_of_torch']:.2f}"]
+        for row in result["small"]
+    ]))  # fmt: skip
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+
+
+def against(ratio: float, target: float | None, bound: str) -> str:
+    return f"{ratio:.2f}" if target is None else f"{ratio:.2f} ({bound} {target:g})"
+
+
+if __name__ == "__main__":
+    main()
