@@ -69,7 +69,11 @@ class Key(_Immutable):
             data = int.from_bytes(hashlib.blake2b(data.encode(), digest_size=8).digest(), "little")
         else:
             data = _uint64("data", data)
-        return Key(*_C.philox(self.seed, (self.offset + data) % _WORD))
+        child = object.__new__(Key)  # of two words that need no checks: a model folds in thousands of names
+        seed, offset = _C.philox(self.seed, (self.offset + data) % _WORD)
+        object.__setattr__(child, "seed", seed)
+        object.__setattr__(child, "offset", offset)
+        return child
 
     def split(self, n: int) -> tuple["Key", ...]:
         """The children `fold_in(0)`, ..., `fold_in(n - 1)`."""

@@ -75,8 +75,8 @@ def init_model_(
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Leave garbage collection off for a while."""
-    # Planning makes a few objects a parameter that stay, and no cycles, but enough of them to set off a full
-    # garbage collection: a walk over all that importing torch made, longer than filling 10,000 small tensors.
+    # Plans and keys are a few objects a parameter and no cycles, but enough of them to set off a full garbage
+    # collection: a walk over all that importing torch made, longer than filling 10,000 small tensors.
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -108,7 +108,7 @@ def _plan(
     jobs: dict[int, list[_Job]] = {}
     rows: list[RowTuple] = []
     unmatched: list[str] = []
-    checked: dict[tuple[object, ...], Law | None] = {}
+    checked: dict[tuple[object, ...], tuple[Law | None, Law | None]] = {}  # for the report, for the op
     for name, (parameter, module, param) in owned.items():
         shape, dtype = parameter.shape, parameter.dtype
         index = recipe.match(module, param, name)
@@ -117,26 +117,18 @@ def _plan(
             unmatched.append(f"{name}  ({module.__name__}, {list(shape)})")
         elif (rule := recipe.rules[index]).initialiser is not keep:
             # All that the checks look at: thousands of parameters are a handful of cases.
-            case = (
-                index,
-                shape,
-                parameter.stride(),
-                dtype,
-                parameter.device,
-                parameter.layout,
-                type(parameter),
-            )
-            if case in checked:
-                law = checked[case]
-            else:
+            strides, device, layout = parameter.stride(), parameter.device, parameter.layout
+            case = (index, shape, strides, dtype, device, layout, type(parameter))
+            known = checked.get(case)
+            if known is None:
                 try:
-                    law = checked[case] = _checked_law(parameter, rule, key)
+                    law = _checked_law(parameter, rule, key)
                 except Exception as error:
                     raise _refused(name, rule, error) from error
-            # Constants are the same in every stream: torch's own function serves the types that the op leaves
-            # out.
-            native = dtype.is_floating_point
-            jobs.setdefault(index, []).append((name, parameter, law if native else None, parameter.numel()))
+                # Constants are the same in every stream: torch's own function serves what the op leaves out.
+                known = checked[case] = law, law if dtype.is_floating_point else None
+            law, native = known
+            jobs.setdefault(index, []).append((name, parameter, native, shape.numel()))
         rows.append((name, tied.get(name, ()), shape, dtype, index, law))
     if unmatched and strict:
         raise RecipeError(
@@ -193,8 +185,9 @@ def _fill(jobs: list[_Job], rule: Rule, base: Key) -> Iterator[int]:
     if laws:
         native = [job for job in jobs if job[2] is not None]
         constant = laws[0].kind == "constant"  # as all laws of one rule are; a constant has no use for a key
-        keys = [base if constant else base.fold_in(name) for name, *_ in native]
-        _ops.fill_([parameter for _, parameter, *_ in native], laws, keys)
+        with _no_collection():
+            keys = [base if constant else base.fold_in(name) for name, *_ in native]
+            _ops.fill_([parameter for _, parameter, *_ in native], laws, keys)
         yield _elements(native)
     for name, parameter, law, elements in jobs:
         if law is None:

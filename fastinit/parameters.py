@@ -102,8 +102,10 @@ def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
     """Yield parameters whose extents in memory overlap, two or more at a time, with their places in order."""
     spans = []
     for position, (name, (parameter, _, _)) in enumerate(owned.items()):
-        if has_memory(parameter) and parameter.numel():
-            spans.append((*_extent(parameter), position, name))
+        if has_memory(parameter):
+            start, stop = _extent(parameter)
+            if start < stop:
+                spans.append((start, stop, position, name))
     spans.sort()
     cluster: list[tuple[int, str]] = []
     reach = 0
@@ -113,7 +115,8 @@ def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
                 yield cluster
             cluster = []
         cluster.append((position, name))
-        reach = max(reach, stop)
+        if stop > reach:
+            reach = stop
     if len(cluster) > 1:
         yield cluster
 
@@ -128,7 +131,7 @@ def has_memory(parameter: Parameter) -> bool:
 def _extent(tensor: Tensor) -> tuple[int, int]:
     """Return the addresses of its first byte and of the one after its last."""
     start = tensor.data_ptr()
-    if tensor.is_contiguous():
+    if tensor.is_contiguous():  # as empty ones are
         return start, start + tensor.nbytes
     steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return start, start + (steps + 1) * tensor.itemsize

@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor, nn
 
 import fastinit
-from fastinit import Recipe, RecipeError, Rule, keep, kaiming_normal_, normal_, ones_, zeros_
+from fastinit import Recipe, RecipeError, Rule, kaiming_normal_, keep, normal_, ones_, zeros_
 
 
 def half_(tensor: Tensor, *, scale: float = 0.5) -> Tensor:
