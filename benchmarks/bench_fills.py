@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import fastinit
-from fastinit import Key, _C, _ops, machine
+from fastinit import _C, Key, _ops, machine
 
 BYTES = 256 * 2**20
 # law: function, arguments, least ratio to torch for float32 and bfloat16, greatest ratio to fill_ for float32

@@ -47,7 +47,7 @@ DType dtype_of(const at::Tensor& tensor) {
     default:
       TORCH_CHECK_TYPE(false,
                        "tensor must be of type float32, float64, bfloat16, float16, float8_e4m3fn or float8_e5m2, got ",
-                       tensor.dtype());
+                       at::toString(tensor.scalar_type()));
   }
 }
 
@@ -148,7 +148,9 @@ void add_job(FillPlan& plan, const Arguments& a, size_t i, size_t& shard_positio
   if (tensor.unsafeGetTensorImpl()->has_symbolic_sizes_strides()) return;  // traced: shapes are checked when it runs
   check_layout(tensor);
   std::vector<Dim> dims;
-  if (a.shards.empty()) {
+  if (a.shards.empty() && tensor.is_contiguous()) {
+    dims.push_back({tensor.numel(), 1, 1});
+  } else if (a.shards.empty()) {
     const std::vector<int64_t> zeros(tensor.dim());
     dims = dims_of(tensor, tensor.sizes(), zeros, job.first_index);
   } else {
@@ -193,6 +195,7 @@ std::vector<FillPlan> build_plans(const Arguments& a, bool in_turn) {
                     a.shards.size());
   const DefaultFloatEnvironment environment;
   std::vector<FillPlan> plans(in_turn ? n : 1);
+  for (FillPlan& plan : plans) plan.reserve(n / plans.size());
   size_t shard_position = 0;
   for (size_t i = 0; i < n; ++i) {
     try {
@@ -204,9 +207,10 @@ std::vector<FillPlan> build_plans(const Arguments& a, bool in_turn) {
   return plans;
 }
 
-// Threads take chunks as they come: what each writes depends on the chunk alone.
+// Threads take chunks as they come: what each writes depends on the chunk alone. Waking a thread costs about a chunk, so
+// that it must have two to do.
 void run(const FillPlan& plan) {
-  const int64_t chunks = plan.chunks(), threads = std::min<int64_t>(chunks, at::get_num_threads());
+  const int64_t chunks = plan.chunks(), threads = std::clamp<int64_t>(chunks / 2, 1, at::get_num_threads());
   std::atomic<int64_t> next{0};
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     for (int64_t chunk; (chunk = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) run_chunk(plan, chunk);
@@ -259,7 +263,6 @@ void fill_one(py::handle tensor, int64_t law, double n0, double n1, double n2, d
 void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t>& laws,
                const std::vector<double>& numbers, const std::vector<uint64_t>& keys,
                const std::vector<int64_t>& shards) {
-  const py::gil_scoped_release released;
   const at::IntArrayRef signed_keys(reinterpret_cast<const int64_t*>(keys.data()), keys.size());
   const py::gil_scoped_release released;  // ends before wrap_pybind_function turns an exception into Python's
   fill_op().call(tensors, laws, numbers, signed_keys, shards);

@@ -43,6 +43,10 @@ struct FillPlan {
   int64_t chunks() const { return (starts.back() + kChunk - 1) / kChunk; }
 
   FillPlan() : starts{0} {}
+  void reserve(int64_t count) {
+    jobs.reserve(count);
+    starts.reserve(count + 1);
+  }
 };
 
 // Runs one chunk of the plan, [chunk kChunk, (chunk + 1) kChunk) of the line, on the calling thread with the kernels of

@@ -40,7 +40,7 @@ def _fill_keyed(
     **arguments: Any,
 ) -> Tensor:
     if has_torch_function_variadic(tensor):
-        return handle_torch_function(  # type: ignore[no-any-return]
+        return handle_torch_function(
             function, (tensor,), tensor=tensor, **arguments, generator=key
         )
     if not isinstance(tensor, Tensor):
@@ -65,6 +65,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
         a: lower bound
         b: upper bound, at least a
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(uniform_, laws.uniform, tensor, generator, a=a, b=b)
@@ -82,6 +83,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
         mean: mean of the law
         std: standard deviation of the law, at least 0
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(normal_, laws.normal, tensor, generator, mean=mean, std=std)
@@ -110,6 +112,7 @@ def trunc_normal_(
         a: smallest value allowed
         b: largest value allowed, at least a
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(trunc_normal_, laws.trunc_normal, tensor, generator, mean=mean, std=std, a=a, b=b)
@@ -126,6 +129,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
         tensor: of shape (out, in, *kernel)
         gain: factor, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(xavier_uniform_, laws.xavier_uniform, tensor, generator, gain=gain)
@@ -142,6 +146,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
         tensor: of shape (out, in, *kernel)
         gain: factor, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(xavier_normal_, laws.xavier_normal, tensor, generator, gain=gain)
@@ -165,6 +170,7 @@ def kaiming_uniform_(
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         _warn_if_empty(tensor)
@@ -191,6 +197,7 @@ def kaiming_normal_(
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         _warn_if_empty(tensor)
@@ -251,7 +258,7 @@ def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     alias.__name__ = alias.__qualname__ = old_name
     alias.__doc__ = f"Deprecated alias of `{new_name}`."
-    del alias.__wrapped__  # type: ignore[attr-defined]
+    del alias.__wrapped__
     return alias
 
 

@@ -49,6 +49,7 @@ class Key(_Immutable):
         >>> import fastinit, torch
         >>> w = torch.empty(3, 5)
         >>> _ = fastinit.kaiming_normal_(w, generator=fastinit.Key(0).fold_in("layers.0.weight"))
+
     """
 
     __slots__ = ("offset", "seed")
@@ -128,6 +129,14 @@ class KeyShard(_Immutable):
             raise ValueError(
                 f"offset must have one entry for each dimension of global_shape {self.global_shape}, got {self.start}"
             )
+
+    @property
+    def seed(self) -> int:
+        return self.key.seed
+
+    @property
+    def offset(self) -> int:
+        return self.key.offset
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeyShard) and self.__reduce__() == other.__reduce__()

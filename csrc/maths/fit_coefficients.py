@@ -90,7 +90,8 @@ def sincos_float32():
 
 def rational(x, target, weight, numerator, denominator):
     """Minimax N(x)/D(x), D(0) = 1, by Lawson's reweighted least squares on the linearised error; D is then rounded to
-    float32 and N fitted again."""
+    float32 and N fitted again.
+    """
     N, D = powers(x, range(numerator + 1)), powers(x, range(1, denominator + 1))
     A = np.hstack([N, -target[:, None] * D])
     scale = np.abs(A).max(0)
@@ -110,7 +111,7 @@ def rational(x, target, weight, numerator, denominator):
 
 
 def central_float32():
-    """z = (p - q) N(y)/D(y), y = sqrt(pq), for pq >= 0.00069; the error is that of z."""
+    """Z = (p - q) N(y)/D(y), y = sqrt(pq), for pq >= 0.00069; the error is that of z."""
     y = np.exp(chebyshev(np.log(np.sqrt(0.00069)), np.log(0.5)))
     root = np.sqrt(np.maximum(1 - 4 * y * y, 0))  # |p - q|
     z = -ndtri(2 * y * y / (1 + root))
