@@ -29,7 +29,7 @@ struct FillJob {
   LawNumbers numbers;
 };
 
-inline constexpr int64_t kRunUnit = 1024;    // elements; a multiple of every vector, cache line and Philox block
+inline constexpr int64_t kRunUnit = 1024;     // elements; a multiple of every vector, cache line and Philox block
 inline constexpr int64_t kChunk = 32 * 1024;  // elements that a thread takes at a time: about 10 microseconds
 
 struct FillPlan {

@@ -24,12 +24,12 @@ isa = _C.isa
 
 
 def _signed(word: int) -> int:
-    """A uint64 as the int64 of the same bits: an `int` of an op's schema holds no more."""
+    """Return the int64 with the bits of a uint64: an `int` of an op's schema holds no more."""
     return word - 2**64 if word >= 2**63 else word
 
 
 def fill_one(tensor: Tensor, law: Law, key: Key | KeyShard) -> Tensor:
-    """Fills one tensor, in eager code without a list in between."""
+    """Fill one tensor, in eager code without a list in between."""
     if torch.compiler.is_compiling() or type(key) is not Key:
         fill_([tensor], [law], [key])
     else:
@@ -38,8 +38,10 @@ def fill_one(tensor: Tensor, law: Law, key: Key | KeyShard) -> Tensor:
 
 
 def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | KeyShard]) -> None:
-    """Fills many CPU tensors of any shapes, types and laws in one native call; everything is checked before anything
-    is written. Where tensors share memory, the last one wins. A constant takes no notice of its key.
+    """Fill many CPU tensors of any shapes, types and laws in one native call.
+
+    Everything is checked before anything is written. Where tensors share memory, the last one wins. A constant takes no
+    notice of its key.
     """
     if not tensors:
         return

@@ -61,7 +61,7 @@ class Key(_Immutable):
         object.__setattr__(self, "offset", _uint64("offset", offset))
 
     def fold_in(self, data: int | str) -> "Key":
-        """The child of this key for a number in [0, 2**64) or a name.
+        """Return the child of this key for a number in [0, 2**64) or a name.
 
         A name stands for the little-endian integer of the 8-byte BLAKE2b digest of its UTF-8 bytes. The child's words
         are Philox block offset + data of this key's seed.
@@ -77,7 +77,7 @@ class Key(_Immutable):
         return child
 
     def split(self, n: int) -> tuple["Key", ...]:
-        """The children `fold_in(0)`, ..., `fold_in(n - 1)`."""
+        """Return the children `fold_in(0)`, ..., `fold_in(n - 1)`."""
         if operator.index(n) < 0:
             raise ValueError(f"n must be at least 0, got {n}")
         return tuple(self.fold_in(i) for i in range(n))
@@ -90,12 +90,12 @@ class Key(_Immutable):
         return KeyShard(self, global_shape, offset)
 
     def to_tensor(self) -> torch.Tensor:
-        """This key as uint64[2] (seed, offset), the layout of torch's own stateless generators."""
+        """Return uint64[2] (seed, offset), the layout of torch's own stateless generators."""
         return torch.tensor([self.seed, self.offset], dtype=torch.uint64)
 
     @staticmethod
     def from_tensor(tensor: torch.Tensor) -> "Key":
-        """The key held by a uint64[2] tensor."""
+        """Return the key that a uint64[2] tensor holds."""
         if tensor.dtype != torch.uint64 or tensor.shape != (2,):
             raise ValueError(f"tensor must be uint64[2], got {tensor.dtype} of shape {tuple(tensor.shape)}")
         return Key(*tensor.tolist())

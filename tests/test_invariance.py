@@ -86,7 +86,7 @@ def test_arbitrary_shards_put_together_give_the_whole(data):
     assert raw(part) == raw(filled(law, shape, dtype, KEY)[window])
 
 
-@pytest.mark.parametrize("per_block, dtype", [(4, torch.float32), (2, torch.float64)])
+@pytest.mark.parametrize(("per_block", "dtype"), [(4, torch.float32), (2, torch.float64)])
 @pytest.mark.parametrize("law", LAWS)
 def test_indices_beyond_2_to_the_32_and_blocks_across_it(isa, law, per_block, dtype):
     """A key's offset and an element's index meet in the block number: the same block, the same values."""
