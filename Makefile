@@ -31,9 +31,9 @@ lint: $(INSTALLED)
 	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_FILES)
 
 format: $(INSTALLED)
-	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/clang-format -i $(CXX_FILES)
+	$(VENV)/bin/ruff check --fix .
 
 types: $(BUILT)
 	$(VENV)/bin/mypy

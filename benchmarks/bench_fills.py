@@ -3,8 +3,8 @@
     python benchmarks/bench_fills.py                           two threads, every instruction set
     python benchmarks/bench_fills.py --isa avx512 --json FILE
 
-Method: 256 MB of memory, touched beforehand; passes take turns, the fastest of each counts (torch's slow truncated normal
-runs on an eighth of the memory). Small tensors: the fastest of several thousand calls' averages, also turn by turn.
+Method: 256 MB of memory, touched beforehand; passes take turns, the fastest of each counts (torch's slow truncated
+normal runs on an eighth of the memory). Small tensors: averages over thousands of calls, turn by turn.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import fastinit
-from fastinit import Key, _C, _ops, machine
+from fastinit import _C, Key, _ops, machine
 
 BYTES = 256 * 2**20
 # law: function, arguments, least ratio to torch for float32 and bfloat16, greatest ratio to fill_ for float32
@@ -38,7 +38,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def fastest(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The least seconds of each, all taking turns."""
+    """Return the least seconds of each, all taking turns."""
     best = dict.fromkeys(runs, float("inf"))
     for _ in range(rounds):
         for name, run in runs.items():
@@ -88,6 +88,7 @@ def large(isa: str, law: str, dtype: torch.dtype) -> dict[str, Any]:
 
 def small(size: int) -> dict[str, Any]:
     tensor, key, calls = torch.empty(size), Key(1), max(20, 20_000 // (1 + size // 500))
+
     def repeat(function: Callable[..., object], **arguments: Any) -> Callable[[], None]:
         def run() -> None:
             for _ in range(calls):

@@ -53,9 +53,7 @@ def fastest(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tensors", type=int, default=10_000)
     parser.add_argument("--elements", type=int, default=1_000)
     parser.add_argument("--repeat", type=int, default=7)

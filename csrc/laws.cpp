@@ -133,8 +133,8 @@ Law trunc_normal_numbers(DType dtype, double mean, double std, double a, double 
   }
   const double x = std::max((a - mean) / std, -40.0), y = std::min((b - mean) / std, 40.0);
   if (!(x <= kFarthest && y >= -kFarthest)) {
-    fail("[a, b] must reach within 12 std of the mean, got a = ", a, " and b = ", b, " with mean = ", mean, " and std = ",
-         std, ", ", std::min(std::abs(x), std::abs(y)), " std away");
+    fail("[a, b] must reach within 12 std of the mean, got a = ", a, " and b = ", b, " with mean = ", mean,
+         " and std = ", std, ", ", std::min(std::abs(x), std::abs(y)), " std away");
   }
   const double p_a = normal_upper_tail(-x), q_a = normal_upper_tail(x);
   const double p_b = normal_upper_tail(-y), q_b = normal_upper_tail(y);

@@ -1,7 +1,7 @@
 // The op fastinit::fill_ and the module fastinit._C: argument checks, then a plan of plain structs, then the kernels on
 // torch's threads. The only file with torch's headers.
-#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/extension.h>
@@ -47,7 +47,7 @@ DType dtype_of(const at::Tensor& tensor) {
     default:
       TORCH_CHECK_TYPE(false,
                        "tensor must be of type float32, float64, bfloat16, float16, float8_e4m3fn or float8_e5m2, got ",
-                       tensor.dtype());
+                       at::toString(tensor.scalar_type()));
   }
 }
 
@@ -93,7 +93,8 @@ Law kernel_law(int64_t code, DType dtype, const double* n, LawNumbers& numbers) 
 }
 
 // The tensor's dimensions with the step of the logical index in its global shape, and the index of its first element.
-std::vector<Dim> dims_of(const at::Tensor& tensor, at::IntArrayRef global, at::IntArrayRef start, uint64_t& first_index) {
+std::vector<Dim> dims_of(const at::Tensor& tensor, at::IntArrayRef global, at::IntArrayRef start,
+                         uint64_t& first_index) {
   std::vector<Dim> dims(tensor.dim());
   int64_t index_stride = 1;
   first_index = 0;
@@ -148,7 +149,9 @@ void add_job(FillPlan& plan, const Arguments& a, size_t i, size_t& shard_positio
   if (tensor.unsafeGetTensorImpl()->has_symbolic_sizes_strides()) return;  // traced: shapes are checked when it runs
   check_layout(tensor);
   std::vector<Dim> dims;
-  if (a.shards.empty()) {
+  if (a.shards.empty() && tensor.is_contiguous()) {
+    dims.push_back({tensor.numel(), 1, 1});
+  } else if (a.shards.empty()) {
     const std::vector<int64_t> zeros(tensor.dim());
     dims = dims_of(tensor, tensor.sizes(), zeros, job.first_index);
   } else {
@@ -193,6 +196,7 @@ std::vector<FillPlan> build_plans(const Arguments& a, bool in_turn) {
                     a.shards.size());
   const DefaultFloatEnvironment environment;
   std::vector<FillPlan> plans(in_turn ? n : 1);
+  for (FillPlan& plan : plans) plan.reserve(n / plans.size());
   size_t shard_position = 0;
   for (size_t i = 0; i < n; ++i) {
     try {
@@ -204,9 +208,10 @@ std::vector<FillPlan> build_plans(const Arguments& a, bool in_turn) {
   return plans;
 }
 
-// Threads take chunks as they come: what each writes depends on the chunk alone.
+// Threads take chunks as they come: what each writes depends on the chunk alone. Waking a thread costs about a chunk,
+// so that it must have two to do.
 void run(const FillPlan& plan) {
-  const int64_t chunks = plan.chunks(), threads = std::min<int64_t>(chunks, at::get_num_threads());
+  const int64_t chunks = plan.chunks(), threads = std::clamp<int64_t>(chunks / 2, 1, at::get_num_threads());
   std::atomic<int64_t> next{0};
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     for (int64_t chunk; (chunk = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) run_chunk(plan, chunk);
@@ -230,8 +235,9 @@ void fill_meta(at::TensorList tensors, at::IntArrayRef laws, at::ArrayRef<double
 
 void fill_elsewhere(at::TensorList tensors, at::IntArrayRef, at::ArrayRef<double>, at::IntArrayRef, at::IntArrayRef) {
   for (const at::Tensor& t : tensors) {
-    TORCH_CHECK_TYPE(t.layout() == at::kStrided && !t.is_quantized(), "tensor must be dense and not quantised, got layout ",
-                     t.layout(), t.is_quantized() ? ", quantised" : "");
+    TORCH_CHECK_TYPE(t.layout() == at::kStrided && !t.is_quantized(),
+                     "tensor must be dense and not quantised, got layout ", t.layout(),
+                     t.is_quantized() ? ", quantised" : "");
     TORCH_CHECK_VALUE(t.is_cpu(), "the keyed stream has no kernels for device ", t.device(),
                       ": fill a CPU tensor and copy it there, the values are the same");
   }
@@ -239,14 +245,13 @@ void fill_elsewhere(at::TensorList tensors, at::IntArrayRef, at::ArrayRef<double
 }
 
 auto& fill_op() {
-  static auto op = c10::Dispatcher::singleton()
-                       .findSchemaOrThrow("fastinit::fill_", "")
-                       .typed<decltype(fill_cpu)>();
+  static auto op = c10::Dispatcher::singleton().findSchemaOrThrow("fastinit::fill_", "").typed<decltype(fill_cpu)>();
   return op;
 }
 
 // One tensor by way of the dispatcher, without a Python list in between.
-void fill_one(py::handle tensor, int64_t law, double n0, double n1, double n2, double n3, uint64_t seed, uint64_t offset) {
+void fill_one(py::handle tensor, int64_t law, double n0, double n1, double n2, double n3, uint64_t seed,
+              uint64_t offset) {
   TORCH_CHECK_TYPE(THPVariable_Check(tensor.ptr()), "tensor must be a torch.Tensor, got ",
                    Py_TYPE(tensor.ptr())->tp_name);
   const at::Tensor& t = THPVariable_Unpack(tensor.ptr());
@@ -259,7 +264,6 @@ void fill_one(py::handle tensor, int64_t law, double n0, double n1, double n2, d
 void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t>& laws,
                const std::vector<double>& numbers, const std::vector<uint64_t>& keys,
                const std::vector<int64_t>& shards) {
-  const py::gil_scoped_release released;
   const at::IntArrayRef signed_keys(reinterpret_cast<const int64_t*>(keys.data()), keys.size());
   const py::gil_scoped_release released;  // ends before wrap_pybind_function turns an exception into Python's
   fill_op().call(tensors, laws, numbers, signed_keys, shards);

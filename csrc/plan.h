@@ -29,7 +29,7 @@ struct FillJob {
   LawNumbers numbers;
 };
 
-inline constexpr int64_t kRunUnit = 1024;    // elements; a multiple of every vector, cache line and Philox block
+inline constexpr int64_t kRunUnit = 1024;     // elements; a multiple of every vector, cache line and Philox block
 inline constexpr int64_t kChunk = 32 * 1024;  // elements that a thread takes at a time: about 10 microseconds
 
 struct FillPlan {
@@ -43,6 +43,10 @@ struct FillPlan {
   int64_t chunks() const { return (starts.back() + kChunk - 1) / kChunk; }
 
   FillPlan() : starts{0} {}
+  void reserve(int64_t count) {
+    jobs.reserve(count);
+    starts.reserve(count + 1);
+  }
 };
 
 // Runs one chunk of the plan, [chunk kChunk, (chunk + 1) kChunk) of the line, on the calling thread with the kernels of

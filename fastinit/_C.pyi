@@ -2,9 +2,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-def fill_one(
-    tensor: Tensor, law: int, n0: float, n1: float, n2: float, n3: float, seed: int, offset: int
-) -> None: ...
+def fill_one(tensor: Tensor, law: int, n0: float, n1: float, n2: float, n3: float, seed: int, offset: int) -> None: ...
 def fill_many(
     tensors: Sequence[Tensor], laws: Sequence[int], numbers: Sequence[float], keys: Sequence[int], shards: Sequence[int]
 ) -> None: ...

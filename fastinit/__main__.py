@@ -36,15 +36,11 @@ def _native() -> list[str]:
     """Name the functions whose keyed stream is native: those that have a law."""
     functions = {name: getattr(init, name) for name in dir(init) if name.endswith("_") and name[0] != "_"}
     needed = {"constant_": {"val": 0.0}}
-    return [
-        name for name, each in functions.items() if law_of(each, (2, 2), needed.get(name, {})) is not None
-    ]
+    return [name for name, each in functions.items() if law_of(each, (2, 2), needed.get(name, {})) is not None]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m fastinit", description="A fast initialiser of PyTorch weights."
-    )
+    parser = argparse.ArgumentParser(prog="python -m fastinit", description="A fast initialiser of PyTorch weights.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, instruction sets, threads, native functions")
     bench = commands.add_parser(

@@ -1,6 +1,7 @@
 """The way into the native part: loads fastinit._C and hands it fills."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -23,12 +24,12 @@ isa = _C.isa
 
 
 def _signed(word: int) -> int:
-    """A uint64 as the int64 of the same bits: an `int` of an op's schema holds no more."""
+    """Return the int64 with the bits of a uint64: an `int` of an op's schema holds no more."""
     return word - 2**64 if word >= 2**63 else word
 
 
 def fill_one(tensor: Tensor, law: Law, key: Key | KeyShard) -> Tensor:
-    """Fills one tensor, in eager code without a list in between."""
+    """Fill one tensor, in eager code without a list in between."""
     if torch.compiler.is_compiling() or type(key) is not Key:
         fill_([tensor], [law], [key])
     else:
@@ -37,22 +38,23 @@ def fill_one(tensor: Tensor, law: Law, key: Key | KeyShard) -> Tensor:
 
 
 def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | KeyShard]) -> None:
-    """Fills many CPU tensors of any shapes, types and laws in one native call; everything is checked before anything
-    is written. Where tensors share memory, the last one wins. A constant takes no notice of its key."""
+    """Fill many CPU tensors of any shapes, types and laws in one native call.
+
+    Everything is checked before anything is written. Where tensors share memory, the last one wins. A constant takes no
+    notice of its key.
+    """
     if not tensors:
         return
     kinds = [KINDS[law.kind] for law in laws]
-    numbers = [number for law in laws for number in law.numbers]
-    whole = [key.key if isinstance(key, KeyShard) else key for key in keys]
+    numbers = list(chain.from_iterable([law.numbers for law in laws]))
     shards: list[int] = []
-    if any(isinstance(key, KeyShard) for key in keys):
-        for tensor, key in zip(tensors, keys, strict=True):
-            shards += _place(tensor, key)
+    if KeyShard in set(map(type, keys)):
+        shards = [n for tensor, key in zip(tensors, keys, strict=True) for n in _place(tensor, key)]
+    words = list(chain.from_iterable([(key.seed, key.offset) for key in keys]))
     if torch.compiler.is_compiling():
-        words = [_signed(word) for key in whole for word in (key.seed, key.offset)]
-        torch.ops.fastinit.fill_(list(tensors), kinds, numbers, words, shards)
+        torch.ops.fastinit.fill_(list(tensors), kinds, numbers, [_signed(word) for word in words], shards)
     else:
-        _C.fill_many(tensors, kinds, numbers, [word for key in whole for word in (key.seed, key.offset)], shards)
+        _C.fill_many(tensors, kinds, numbers, words, shards)
 
 
 def _place(tensor: Tensor, key: Key | KeyShard) -> list[int]:

@@ -162,8 +162,7 @@ def _print(result: dict[str, Any]) -> None:
     table = Table(
         title=f"{result['model']}, {result['dtype']}: {result['elements'] / 1e6:,.1f} million parameters "
         f"in {result['tensors']} tensors, {result['bytes'] / 1e9:.2f} GB",
-        caption=f"{about['cpu']}, {about['isa']}; torch {about['torch']}; "
-        f"fastest of {result['repeat']}, warm memory",
+        caption=f"{about['cpu']}, {about['isa']}; torch {about['torch']}; fastest of {result['repeat']}, warm memory",
     )
     table.add_column("")
     for head in ("threads", "seconds", "ns/parameter", "GB/s", "× torch.nn.init"):

@@ -40,9 +40,7 @@ def _fill_keyed(
     **arguments: Any,
 ) -> Tensor:
     if has_torch_function_variadic(tensor):
-        return handle_torch_function(  # type: ignore[no-any-return]
-            function, (tensor,), tensor=tensor, **arguments, generator=key
-        )
+        return handle_torch_function(function, (tensor,), tensor=tensor, **arguments, generator=key)
     if not isinstance(tensor, Tensor):
         raise TypeError(f"tensor must be a torch.Tensor, got {type(tensor).__name__}")
     shape = key.global_shape if isinstance(key, KeyShard) else tensor.shape
@@ -57,14 +55,15 @@ def _warn_if_empty(tensor: Tensor) -> None:
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill `tensor` with values of the uniform law on [a, b) and return it.
 
-    With a Key: x = k 2^-24 for the low 24 bits k of the element's draw, value fma(x, b - a, a) in float32, rounded once to
-    the tensor's type; a result at or above b becomes the largest number of the type below b. float64: 53 bits.
+    With a Key: x = k 2^-24 for the low 24 bits k of the element's draw, value fma(x, b - a, a) in float32, rounded once
+    to the tensor's type; a result at or above b becomes the largest number of the type below b. float64: 53 bits.
 
     Args:
         tensor: of any shape
         a: lower bound
         b: upper bound, at least a
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(uniform_, laws.uniform, tensor, generator, a=a, b=b)
@@ -74,14 +73,15 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill `tensor` with values of the normal law N(mean, std^2) and return it.
 
-    With a Key: Box and Muller's transformation (1958) of the element's pair of draws, |z| <= 6.77 and z exact to 1.4e-6,
-    then fma(z, std, mean) in float32, rounded once to the tensor's type. float64: |z| <= 9.50, exact to 4e-15.
+    With a Key: Box and Muller's transformation (1958) of the element's pair of draws, |z| <= 6.77 and z exact to
+    1.4e-6, then fma(z, std, mean) in float32, rounded once to the tensor's type. float64: |z| <= 9.50, exact to 4e-15.
 
     Args:
         tensor: of any shape
         mean: mean of the law
         std: standard deviation of the law, at least 0
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(normal_, laws.normal, tensor, generator, mean=mean, std=std)
@@ -99,9 +99,9 @@ def trunc_normal_(
     """Fill `tensor` with values of the normal law N(mean, std^2) truncated to [a, b] and return it.
 
     a and b are values, not numbers of standard deviations. With a Key: the inverse of the normal distribution function
-    (one draw an element, no rejection) out to 12 standard deviations, z exact to 2e-6 in both tails; all values lie within
-    [a, b] after rounding to the tensor's type, and the law holds wherever the window lies, so torch's warning about a
-    mean outside [a, b] does not apply.
+    (one draw an element, no rejection) out to 12 standard deviations, z exact to 2e-6 in both tails; all values lie
+    within [a, b] after rounding to the tensor's type, and the law holds wherever the window lies, so torch's warning
+    about a mean outside [a, b] does not apply.
 
     Args:
         tensor: of any shape
@@ -110,6 +110,7 @@ def trunc_normal_(
         a: smallest value allowed
         b: largest value allowed, at least a
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(trunc_normal_, laws.trunc_normal, tensor, generator, mean=mean, std=std, a=a, b=b)
@@ -126,6 +127,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
         tensor: of shape (out, in, *kernel)
         gain: factor, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(xavier_uniform_, laws.xavier_uniform, tensor, generator, gain=gain)
@@ -142,6 +144,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
         tensor: of shape (out, in, *kernel)
         gain: factor, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         return _fill_keyed(xavier_normal_, laws.xavier_normal, tensor, generator, gain=gain)
@@ -165,6 +168,7 @@ def kaiming_uniform_(
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         _warn_if_empty(tensor)
@@ -191,6 +195,7 @@ def kaiming_normal_(
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+
     """
     if isinstance(generator, _KEYED):
         _warn_if_empty(tensor)
@@ -230,7 +235,7 @@ _LAWS: dict[Callable[..., Tensor], Callable[..., Law]] = {
 
 
 def law_of(initialiser: Callable[..., Any], shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:
-    """The law that a drop-in function called with `kwargs` writes into a tensor of this (global) shape.
+    """Return the law that a drop-in function called with `kwargs` writes into a tensor of this (global) shape.
 
     None where the function writes no law of one value after another.
     """
@@ -251,7 +256,7 @@ def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     alias.__name__ = alias.__qualname__ = old_name
     alias.__doc__ = f"Deprecated alias of `{new_name}`."
-    del alias.__wrapped__  # type: ignore[attr-defined]
+    del alias.__wrapped__
     return alias
 
 

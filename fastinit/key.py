@@ -49,6 +49,7 @@ class Key(_Immutable):
         >>> import fastinit, torch
         >>> w = torch.empty(3, 5)
         >>> _ = fastinit.kaiming_normal_(w, generator=fastinit.Key(0).fold_in("layers.0.weight"))
+
     """
 
     __slots__ = ("offset", "seed")
@@ -60,7 +61,7 @@ class Key(_Immutable):
         object.__setattr__(self, "offset", _uint64("offset", offset))
 
     def fold_in(self, data: int | str) -> "Key":
-        """The child of this key for a number in [0, 2**64) or a name.
+        """Return the child of this key for a number in [0, 2**64) or a name.
 
         A name stands for the little-endian integer of the 8-byte BLAKE2b digest of its UTF-8 bytes. The child's words
         are Philox block offset + data of this key's seed.
@@ -76,7 +77,7 @@ class Key(_Immutable):
         return child
 
     def split(self, n: int) -> tuple["Key", ...]:
-        """The children `fold_in(0)`, ..., `fold_in(n - 1)`."""
+        """Return the children `fold_in(0)`, ..., `fold_in(n - 1)`."""
         if operator.index(n) < 0:
             raise ValueError(f"n must be at least 0, got {n}")
         return tuple(self.fold_in(i) for i in range(n))
@@ -89,12 +90,12 @@ class Key(_Immutable):
         return KeyShard(self, global_shape, offset)
 
     def to_tensor(self) -> torch.Tensor:
-        """This key as uint64[2] (seed, offset), the layout of torch's own stateless generators."""
+        """Return uint64[2] (seed, offset), the layout of torch's own stateless generators."""
         return torch.tensor([self.seed, self.offset], dtype=torch.uint64)
 
     @staticmethod
     def from_tensor(tensor: torch.Tensor) -> "Key":
-        """The key held by a uint64[2] tensor."""
+        """Return the key that a uint64[2] tensor holds."""
         if tensor.dtype != torch.uint64 or tensor.shape != (2,):
             raise ValueError(f"tensor must be uint64[2], got {tensor.dtype} of shape {tuple(tensor.shape)}")
         return Key(*tensor.tolist())
@@ -128,6 +129,14 @@ class KeyShard(_Immutable):
             raise ValueError(
                 f"offset must have one entry for each dimension of global_shape {self.global_shape}, got {self.start}"
             )
+
+    @property
+    def seed(self) -> int:
+        return self.key.seed
+
+    @property
+    def offset(self) -> int:
+        return self.key.offset
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeyShard) and self.__reduce__() == other.__reduce__()

@@ -64,9 +64,7 @@ def normal(shape: Sequence[int], mean: float = 0.0, std: float = 1.0) -> Law:
     return Law("normal", (float(mean), float(std), 0.0, 0.0))
 
 
-def trunc_normal(
-    shape: Sequence[int], mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
-) -> Law:
+def trunc_normal(shape: Sequence[int], mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Law:
     return Law("trunc_normal", (float(mean), float(std), float(a), float(b)))
 
 
@@ -90,18 +88,14 @@ def _kaiming_std(shape: Sequence[int], a: float, mode: str, nonlinearity: str) -
     return gain / math.sqrt(fan)
 
 
-def kaiming_uniform(
-    shape: Sequence[int], a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
-) -> Law:
+def kaiming_uniform(shape: Sequence[int], a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Law:
     if 0 in shape:  # nothing is written, and no fan is there to divide by
         return uniform(shape)
     bound = math.sqrt(3.0) * _kaiming_std(shape, a, mode, nonlinearity)
     return uniform(shape, -bound, bound)
 
 
-def kaiming_normal(
-    shape: Sequence[int], a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
-) -> Law:
+def kaiming_normal(shape: Sequence[int], a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Law:
     if 0 in shape:
         return normal(shape)
     return normal(shape, 0.0, _kaiming_std(shape, a, mode, nonlinearity))

@@ -86,12 +86,8 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _selected(
-    owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], globs: Sequence[str]
-) -> dict[str, Owned]:
-    first = {name: name for name in owned} | {
-        other: name for name, others in tied.items() for other in others
-    }
+def _selected(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], globs: Sequence[str]) -> dict[str, Owned]:
+    first = {name: name for name in owned} | {other: name for name, others in tied.items() for other in others}
     chosen: set[str] = set()
     for glob in globs:
         hits = [first[glob]] if glob in first else [first[name] for name in first if fnmatchcase(name, glob)]
@@ -141,18 +137,14 @@ def _plan(
 def _checked_law(parameter: Parameter, rule: Rule, key: Key) -> Law | None:
     """Return the law that the rule writes, None for a callable without one; raise whatever is wrong."""
     if parameter.is_meta:
-        raise ValueError(
-            "it is on the meta device; materialise the model first: model.to_empty(device='cpu')"
-        )
+        raise ValueError("it is on the meta device; materialise the model first: model.to_empty(device='cpu')")
     law = law_of(rule.initialiser, parameter.shape, rule.kwargs)
     if law is None or (law.kind == "constant" and not parameter.is_floating_point()):
         return law
     if parameter.device.type != "cpu" or not has_memory(parameter):
         kind = f"{type(parameter).__name__} of layout {parameter.layout} on {parameter.device}"
         raise TypeError(f"the keyed stream fills plain CPU tensors, and it is a {kind}")
-    if any(
-        stride == 0 and size > 1 for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
-    ):
+    if any(stride == 0 and size > 1 for size, stride in zip(parameter.shape, parameter.stride(), strict=True)):
         raise ValueError("it is an expanded tensor: several of its elements share one place in memory")
     _ops.fill_([parameter.new_empty(0)], [law], [key])  # writes nothing; the op's own checks of law and type
     return law

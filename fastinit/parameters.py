@@ -93,9 +93,7 @@ def _tie_by_memory(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]]) ->
                 del owned[other]
                 tied[one] = (*tied.get(one, ()), other, *tied.pop(other, ()))
             elif shared == "some":
-                raise RecipeError(
-                    f"parameters {one!r} and {other!r} overlap in memory without being the same"
-                )
+                raise RecipeError(f"parameters {one!r} and {other!r} overlap in memory without being the same")
 
 
 def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:

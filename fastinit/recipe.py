@@ -79,12 +79,8 @@ class Recipe:
         return None
 
     def _find(self, module: type, param: str) -> Iterator[tuple[int, re.Pattern[str] | None]]:
-        for index, (rule, params, names) in enumerate(
-            zip(self.rules, self._params, self._names, strict=True)
-        ):
-            if (rule.types is None or issubclass(module, rule.types)) and (
-                params is None or params.match(param)
-            ):
+        for index, (rule, params, names) in enumerate(zip(self.rules, self._params, self._names, strict=True)):
+            if (rule.types is None or issubclass(module, rule.types)) and (params is None or params.match(param)):
                 yield index, names
                 if names is None:
                     return
@@ -120,9 +116,7 @@ def _check_initialiser(initialiser: Callable[..., object], kwargs: dict[str, Any
         ) from None
 
 
-def _one_or_more(
-    argument: str, given: T | tuple[T, ...] | None, kind: type, allowed: str
-) -> tuple[T, ...] | None:
+def _one_or_more(argument: str, given: T | tuple[T, ...] | None, kind: type, allowed: str) -> tuple[T, ...] | None:
     if given is None:
         return None
     entries = given if isinstance(given, tuple) else (given,)

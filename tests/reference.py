@@ -180,9 +180,7 @@ def normal(seed: int, offset: int, index: ArrayLike, mean: float, std: float, dt
     return normal_of(*pairs(seed, offset, index, dtype == torch.float64), odd, mean, std, dtype)
 
 
-def trunc_normal_of(
-    words: NDArray, mean: float, std: float, a: float, b: float, dtype: torch.dtype
-) -> NDArray:
+def trunc_normal_of(words: NDArray, mean: float, std: float, a: float, b: float, dtype: torch.dtype) -> NDArray:
     """Truncated normal values of given words: the inverse CDF, taken from the tail that is nearer."""
     bits = 53 if dtype == torch.float64 else 32
     below = (words.astype(np.float64) + 0.5) * 2.0**-bits

@@ -125,9 +125,7 @@ def kolmogorov_smirnov(x: NDArray, law: Law, counts: NDArray | None = None) -> d
     return {"ks": float(kolmogorov(distance * n**0.5))}
 
 
-def tails(
-    x: NDArray, law: Law, thresholds: Sequence[float], counts: NDArray | None = None
-) -> dict[str, float]:
+def tails(x: NDArray, law: Law, thresholds: Sequence[float], counts: NDArray | None = None) -> dict[str, float]:
     """How many values lie at or below each threshold, against the binomial law; the rarer side is tested."""
     n = x.size if counts is None else counts.sum()
     result = {}
@@ -158,9 +156,7 @@ def serial(x: NDArray, law: Law, lags: Sequence[int] = (1, 2, 3, 4, 8, 1024)) ->
     return result
 
 
-def cross(
-    streams: Sequence[NDArray], law: Law, shifts: Sequence[int] = (0, 1, 2, 3, 4, 8)
-) -> dict[str, float]:
+def cross(streams: Sequence[NDArray], law: Law, shifts: Sequence[int] = (0, 1, 2, 3, 4, 8)) -> dict[str, float]:
     """Correlation between each two streams, aligned and shifted either way."""
     mean = law.expect(lambda v: v)
     std = law.expect(lambda v: (v - mean) ** 2) ** 0.5

@@ -1,5 +1,5 @@
-"""The errors that the documentation states, measured: every radius of the normal law, its angles, windows of the truncated
-normal from the centre out to 12 standard deviations, the host's distribution function."""
+"""The errors that the documentation states, measured: every radius of the normal law, its angles, windows of the
+truncated normal from the centre out to 12 standard deviations, the host's distribution function."""
 
 import os
 import shlex
@@ -38,4 +38,3 @@ def test_error_is_within_its_bound(errors, quantity):
 
 def test_every_error_has_a_bound(errors):
     assert errors.keys() == BOUNDS.keys()
-

@@ -12,7 +12,15 @@ import fastinit.init
 from fastinit import Key
 
 FUNCTIONS = [name for name in torch.nn.init.__all__ if name.endswith("_")]
-KEYED = ["uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"]
+KEYED = [
+    "uniform_",
+    "normal_",
+    "trunc_normal_",
+    "xavier_uniform_",
+    "xavier_normal_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+]
 ARGUMENTS = {"constant_": {"val": 0.3}, "sparse_": {"sparsity": 0.2}}
 
 

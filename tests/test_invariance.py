@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastinit
-from fastinit import Key, _C, _ops
+from fastinit import _C, Key, _ops
 
 KEY = Key(0x0123456789ABCDEF, 7)
 
@@ -62,7 +62,7 @@ def test_large_layouts_run_on_several_threads(law):
         assert raw(function(make(700, 500, dtype=torch.float32), **arguments, generator=KEY)) == whole
 
 
-@pytest.mark.parametrize("size", [*range(0, 70), 95, 96, 97, 127, 129, 383, 385, 1023, 1025])
+@pytest.mark.parametrize("size", [*range(70), 95, 96, 97, 127, 129, 383, 385, 1023, 1025])
 def test_a_prefix_is_a_prefix(isa, size):
     for law in LAWS:
         for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float8_e5m2):
@@ -86,7 +86,7 @@ def test_arbitrary_shards_put_together_give_the_whole(data):
     assert raw(part) == raw(filled(law, shape, dtype, KEY)[window])
 
 
-@pytest.mark.parametrize("per_block, dtype", [(4, torch.float32), (2, torch.float64)])
+@pytest.mark.parametrize(("per_block", "dtype"), [(4, torch.float32), (2, torch.float64)])
 @pytest.mark.parametrize("law", LAWS)
 def test_indices_beyond_2_to_the_32_and_blocks_across_it(isa, law, per_block, dtype):
     """A key's offset and an element's index meet in the block number: the same block, the same values."""

@@ -73,9 +73,7 @@ def indices(part: Part) -> np.ndarray:
     return np.array(places, np.uint64)
 
 
-def draw(
-    law: str, numbers: Sequence[float], key: tuple[int, int], part: Part, dtype: torch.dtype
-) -> torch.Tensor:
+def draw(law: str, numbers: Sequence[float], key: tuple[int, int], part: Part, dtype: torch.dtype) -> torch.Tensor:
     of, start, shape = part
     whole = tuple(of) == tuple(shape)
     generator = fastinit.Key(*key) if whole else fastinit.Key(*key).shard(tuple(of), tuple(start))
@@ -91,9 +89,7 @@ def excess(values: torch.Tensor, exact: np.ndarray, std: float) -> float:
     """The largest error in tolerances: that of z, and one rounding to the type."""
     info = torch.finfo(values.dtype)
     z_error = 1e-13 if values.dtype == torch.float64 else 4e-6
-    allowed = (
-        z_error * std + 0.51 * info.eps * (np.abs(exact) + z_error * std) + info.smallest_normal * info.eps
-    )
+    allowed = z_error * std + 0.51 * info.eps * (np.abs(exact) + z_error * std) + info.smallest_normal * info.eps
     return float((np.abs(values.double().numpy() - exact) / allowed).max(initial=0.0))
 
 
@@ -185,10 +181,7 @@ def test_extreme_words(element: int) -> None:
         assert excess(values, reference.normal(0, 0, indices(part), mean, std, torch.float32), std) <= 1
     for numbers in TRUNC_NORMAL:
         values = draw("trunc_normal_", numbers, (0, 0), part, torch.float32)
-        assert (
-            excess(values, reference.trunc_normal(0, 0, indices(part), *numbers, torch.float32), numbers[1])
-            <= 1
-        )
+        assert excess(values, reference.trunc_normal(0, 0, indices(part), *numbers, torch.float32), numbers[1]) <= 1
 
 
 @dtypes
@@ -196,9 +189,7 @@ def test_many_values(dtype: torch.dtype) -> None:
     """A hundred thousand values of each law, for errors that few arguments show."""
     part, key = ((100_003,), (0,), (100_003,)), (7, 11)
     index = np.arange(100_003)
-    assert same_bits(
-        draw("uniform_", (0.0, 1.0), key, part, dtype), reference.uniform(*key, index, 0.0, 1.0, dtype)
-    )
+    assert same_bits(draw("uniform_", (0.0, 1.0), key, part, dtype), reference.uniform(*key, index, 0.0, 1.0, dtype))
     values = draw("normal_", (0.0, 1.0), key, part, dtype)
     assert excess(values, reference.normal(*key, index, 0.0, 1.0, dtype), 1.0) <= 1
     for numbers in TRUNC_NORMAL:

@@ -212,9 +212,7 @@ def test_an_error_of_a_callable_names_parameter_and_rule_and_the_generator_is_pu
         raise RuntimeError("not today")
 
     model, state = nn.Linear(2, 2), torch.get_rng_state()
-    with pytest.raises(
-        RecipeError, match=r"'weight' by Rule\(refuses, params='weight'\): not today"
-    ) as caught:
+    with pytest.raises(RecipeError, match=r"'weight' by Rule\(refuses, params='weight'\): not today") as caught:
         init_model_(model, Recipe([Rule(refuses, params="weight"), Rule(zeros_)]))
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert torch.equal(torch.get_rng_state(), state)

@@ -22,9 +22,7 @@ def need(found: bool, what: str) -> None:
 
 def core_check(target: str) -> tuple[list[str], set[str]]:
     """Build and run the check; its digests, one a law and type, and the instruction sets that it checked."""
-    make = subprocess.run(
-        ["make", "-C", NATIVE, f"-j{os.cpu_count()}", target], capture_output=True, text=True
-    )
+    make = subprocess.run(["make", "-C", NATIVE, f"-j{os.cpu_count()}", target], capture_output=True, text=True)
     assert make.returncode == 0, make.stderr
     report = NATIVE.parent.parent / "build" / "native" / f"{target}.txt"
     digests, checked = report.read_text().splitlines()[:-1], report.read_text().splitlines()[-1]
@@ -40,9 +38,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[str
     empty.write_text("int main() {}\n")
     compiler = os.environ.get("CXX", "c++")
     build = [*compiler.split(), "-fsanitize=address,undefined", "-o", empty.with_suffix(""), empty]
-    need(
-        subprocess.run(build, capture_output=True).returncode == 0, f"the sanitizers' libraries of {compiler}"
-    )
+    need(subprocess.run(build, capture_output=True).returncode == 0, f"the sanitizers' libraries of {compiler}")
     return core_check("native")
 
 

@@ -17,7 +17,13 @@ def test_opcheck():
     key = [-(2**63), 2**63 - 1]  # a seed of 2^63 as the op sees it
     samples = [
         ([torch.zeros(5, 3)], [2], [0.0, 1.0, 0.0, 0.0], key, []),
-        ([torch.zeros(6).bfloat16(), torch.zeros(3, 4).t()], [1, 3], [0.0, 1.0, 0.0, 0.0, 0.0, 1.0, -2.0, 2.0], key * 2, []),
+        (
+            [torch.zeros(6).bfloat16(), torch.zeros(3, 4).t()],
+            [1, 3],
+            [0.0, 1.0, 0.0, 0.0, 0.0, 1.0, -2.0, 2.0],
+            key * 2,
+            [],
+        ),
         ([torch.zeros(2, 3)], [1], [0.0, 1.0, 0.0, 0.0], key, [4, 6, 2, 3]),
         ([torch.zeros(4, requires_grad=True)], [0], [3.0, 0.0, 0.0, 0.0], key, []),
     ]
@@ -42,7 +48,9 @@ def test_compiled_whole(name, seed):
 def test_compiled_in_place_on_an_input():
     torch._dynamo.reset()
     tensor = torch.zeros(6, 4)
-    torch.compile(lambda t: fastinit.normal_(t, generator=Key(1).shard((12, 4), (6, 0))), fullgraph=True, backend="aot_eager")(tensor)
+    torch.compile(
+        lambda t: fastinit.normal_(t, generator=Key(1).shard((12, 4), (6, 0))), fullgraph=True, backend="aot_eager"
+    )(tensor)
     assert raw(tensor) == raw(fastinit.normal_(torch.zeros(12, 4), generator=Key(1))[6:])
 
 

@@ -16,9 +16,7 @@ def half_(tensor: Tensor, *, scale: float = 0.5) -> Tensor:
 
 
 def test_first_rule_that_matches_wins() -> None:
-    recipe = Recipe(
-        [Rule(ones_, names="head.*"), Rule(normal_, types=nn.Linear, params="weight"), Rule(zeros_)]
-    )
+    recipe = Recipe([Rule(ones_, names="head.*"), Rule(normal_, types=nn.Linear, params="weight"), Rule(zeros_)])
     assert recipe.match(nn.Linear, "weight", "head.weight") == 0
     assert recipe.match(nn.Linear, "weight", "body.weight") == 1
     assert recipe.match(nn.Linear, "bias", "body.bias") == 2

@@ -10,8 +10,8 @@
 #include "target.h"
 
 FASTINIT_TARGET_BEGIN("avx2,fma,f16c")
-#include "lanes_avx2.h"
 #include "kernels-inl.h"
+#include "lanes_avx2.h"
 FASTINIT_TARGET_END
 
 namespace fastinit {

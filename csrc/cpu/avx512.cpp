@@ -16,8 +16,8 @@
 #endif
 
 FASTINIT_TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,fma")
-#include "lanes_avx512.h"
 #include "kernels-inl.h"
+#include "lanes_avx512.h"
 FASTINIT_TARGET_END
 
 namespace fastinit {

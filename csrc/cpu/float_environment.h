@@ -1,5 +1,5 @@
-// While it lives, this thread rounds to nearest and keeps subnormal numbers, whatever torch.set_flush_denormal or fesetround
-// set; then everything is put back.
+// While it lives, this thread rounds to nearest and keeps subnormal numbers, whatever torch.set_flush_denormal or
+// fesetround set; then everything is put back.
 #pragma once
 
 #include <cstdint>

@@ -64,7 +64,9 @@ FASTINIT_INLINE Int shift_right64(Int a) {
 }
 FASTINIT_INLINE Int multiply_low(Int a, Int b) { return {_mm256_mul_epu32(a.v, b.v)}; }
 FASTINIT_INLINE Int high_word(Int a) { return {_mm256_shuffle_epi32(a.v, 0xF5)}; }
-FASTINIT_INLINE Int high_words(Int a, Int b) { return {_mm256_blend_epi32(_mm256_shuffle_epi32(a.v, 0xF5), b.v, 0xAA)}; }
+FASTINIT_INLINE Int high_words(Int a, Int b) {
+  return {_mm256_blend_epi32(_mm256_shuffle_epi32(a.v, 0xF5), b.v, 0xAA)};
+}
 FASTINIT_INLINE Int low_words(Int a, Int b) { return {_mm256_blend_epi32(a.v, _mm256_shuffle_epi32(b.v, 0xA0), 0xAA)}; }
 
 // float32

@@ -1,8 +1,8 @@
 #if defined(__aarch64__)
 
 #include "isa.h"
-#include "lanes_neon.h"
 #include "kernels-inl.h"
+#include "lanes_neon.h"
 
 namespace fastinit {
 const Isa kNeon{"neon", fill<neon::Lanes>};

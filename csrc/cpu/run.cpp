@@ -1,5 +1,5 @@
-// Runs chunks of a plan: finds the units of each job in the chunk and fills them, dense runs in place and strided tensors
-// tile by tile.
+// Runs chunks of a plan: finds the units of each job in the chunk and fills them, dense runs in place and strided
+// tensors tile by tile.
 #include <algorithm>
 #include <cstring>
 

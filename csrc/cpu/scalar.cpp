@@ -1,6 +1,6 @@
 #include "isa.h"
-#include "lanes_scalar.h"
 #include "kernels-inl.h"
+#include "lanes_scalar.h"
 
 namespace fastinit {
 const Isa kScalar{"scalar", fill<scalar::Lanes>};

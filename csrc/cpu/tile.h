@@ -1,6 +1,6 @@
-// How a strided tensor is cut into tiles. A tile spans two dimensions: `run`, along which the logical index grows by the
-// least, so that values are made in long runs; and `row`, along which memory is nearest, so that whole cache lines are
-// written, whatever the layout (transposed, channels last, sliced, a shard).
+// How a strided tensor is cut into tiles. A tile spans two dimensions: `run`, along which the logical index grows by
+// the least, so that values are made in long runs; and `row`, along which memory is nearest, so that whole cache lines
+// are written, whatever the layout (transposed, channels last, sliced, a shard).
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Logarithm, sine, cosine and square root's neighbours for the laws: each result follows from IEEE-754 operations alone,
-// every fused multiply-add written out, so that host and device agree bit for bit.
+// Logarithm, sine, cosine and square root's neighbours for the laws: each result follows from IEEE-754 operations
+// alone, every fused multiply-add written out, so that host and device agree bit for bit.
 #pragma once
 
 #include "coefficients.h"
@@ -39,7 +39,8 @@ FASTINIT_INLINE typename V::Float minus_two_log(typename V::Float x, uint32_t un
 // -2 ln x for normal x in (0, 1], within 2 units in the last place.
 template <class V>
 FASTINIT_INLINE typename V::Double minus_two_log(typename V::Double x) {
-  constexpr uint64_t kRootHalf = 0x3FE6A09E667F3BCDu;  // the bits of sqrt(1/2): the mantissa goes to [sqrt(1/2), sqrt(2))
+  constexpr uint64_t kRootHalf =
+      0x3FE6A09E667F3BCDu;  // the bits of sqrt(1/2): the mantissa goes to [sqrt(1/2), sqrt(2))
   const auto b = bits(x);
   const auto up = add64(b, V::int64(0x3FF0000000000000u - kRootHalf));
   const auto exponent = to_double(shift_right64<52>(up)) - V::f64(1023.0);

@@ -1,8 +1,8 @@
 """Fits the coefficients in coefficients.h and writes that file; `--check` only compares with it.
 
-Needs NumPy, SciPy and mpmath. float32 sets are minimax fits (linear programming on a dense grid), each coefficient
-rounded to float32 in turn while the rest are fitted again; float64 sets interpolate at Chebyshev points in 60 digits.
-The error printed beside each set is that of the rounded coefficients in exact arithmetic; what float32 arithmetic adds is
+Needs NumPy, SciPy and mpmath. float32 sets are minimax fits on a dense grid, each coefficient rounded
+to float32 in turn while the rest are fitted again; float64 sets interpolate at Chebyshev points in 60 digits.
+The error printed beside each set is that of the rounded coefficients in exact arithmetic; what float32 adds is
 measured over all inputs by tests/test_accuracy.py.
 """
 
@@ -89,8 +89,10 @@ def sincos_float32():
 
 
 def rational(x, target, weight, numerator, denominator):
-    """Minimax N(x)/D(x), D(0) = 1, by Lawson's reweighted least squares on the linearised error; D is then rounded to
-    float32 and N fitted again."""
+    """Minimax N(x)/D(x), D(0) = 1, by Lawson's reweighted least squares on the linearised error.
+
+    D is then rounded to float32 and N fitted again.
+    """
     N, D = powers(x, range(numerator + 1)), powers(x, range(1, denominator + 1))
     A = np.hstack([N, -target[:, None] * D])
     scale = np.abs(A).max(0)
@@ -110,7 +112,7 @@ def rational(x, target, weight, numerator, denominator):
 
 
 def central_float32():
-    """z = (p - q) N(y)/D(y), y = sqrt(pq), for pq >= 0.00069; the error is that of z."""
+    """Z = (p - q) N(y)/D(y), y = sqrt(pq), for pq >= 0.00069; the error is that of z."""
     y = np.exp(chebyshev(np.log(np.sqrt(0.00069)), np.log(0.5)))
     root = np.sqrt(np.maximum(1 - 4 * y * y, 0))  # |p - q|
     z = -ndtri(2 * y * y / (1 + root))
@@ -147,7 +149,7 @@ def float64_sets():
 def render():
     lines = [
         "// Coefficients, constant term first. Written by fit_coefficients.py: change them there, and know that every",
-        "// change is a change of the numbers everyone gets (CHANGELOG, \"Changes to generated numbers\").",
+        '// change is a change of the numbers everyone gets (CHANGELOG, "Changes to generated numbers").',
         "#pragma once",
         "",
         "namespace fastinit::coefficients {",
@@ -172,7 +174,12 @@ def render():
     put("kTailN", n, f"-z = r - N(r)/D(r), r = sqrt(-2 ln t) in [3.75, 14.1]; error of z {e:.2g}", "f")
     put("kTailD", d, "D(r) of the above", "f")
     (lo, el), (s, es), (co, ec) = float64_sets()
-    put("kLog64", lo, f"ln m = 2 s + s^3 P(s^2), s = (m - 1)/(m + 1), 1/sqrt(2) <= m <= sqrt(2); error of P {el:.2g}", "")
+    put(
+        "kLog64",
+        lo,
+        f"ln m = 2 s + s^3 P(s^2), s = (m - 1)/(m + 1), 1/sqrt(2) <= m <= sqrt(2); error of P {el:.2g}",
+        "",
+    )
     put("kMinusSin64", [-v for v in s], f"-sin(pi/2 s) = s P(s^2), |s| <= 1; error {es:.2g}", "")
     put("kCos64", co, f"cos(pi/2 s) = P(s^2), |s| <= 1; error {ec:.2g}", "")
     return "\n".join([*lines, "", "}  // namespace fastinit::coefficients", ""])

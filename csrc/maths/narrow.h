@@ -12,8 +12,8 @@ FASTINIT_INLINE typename V::Int to_bfloat16(typename V::Float x) {
   return shift_right<16>(b + V::int32(0x7FFFu) + (shift_right<16>(b) & V::int32(1u)));
 }
 
-// A type of 1 sign, kExponent exponent and kMantissa mantissa bits with IEEE's bias; from `overflow` up (as float32 bits
-// of the magnitude, after rounding to the type's precision) the result is `top`.
+// A type of 1 sign, kExponent exponent and kMantissa mantissa bits with IEEE's bias; from `overflow` up (as float32
+// bits of the magnitude, after rounding to the type's precision) the result is `top`.
 template <class V, int kExponent, int kMantissa>
 FASTINIT_INLINE typename V::Int to_small_float(typename V::Float x, uint32_t overflow, uint32_t top) {
   constexpr int kBias = (1 << (kExponent - 1)) - 1, kDropped = 23 - kMantissa;
@@ -23,7 +23,8 @@ FASTINIT_INLINE typename V::Int to_small_float(typename V::Float x, uint32_t ove
   const auto b = bits(x);
   const auto sign = b & V::int32(0x80000000u);
   const auto magnitude = b ^ sign;
-  const auto rounded = magnitude + V::int32((1u << (kDropped - 1)) - 1) + (shift_right<kDropped>(magnitude) & V::int32(1u));
+  const auto rounded =
+      magnitude + V::int32((1u << (kDropped - 1)) - 1) + (shift_right<kDropped>(magnitude) & V::int32(1u));
   const auto normal = shift_right<kDropped>(rounded - V::int32(kRebias));
   const auto aligner = from_bits(V::int32(kAligner));
   const auto subnormal = bits(from_bits(magnitude) + aligner) - V::int32(kAligner);

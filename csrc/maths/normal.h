@@ -2,7 +2,8 @@
 // u = (r + 1/2) 2^-32 rounded once, angle 2 pi (v + 1/2) 2^-32 = k pi + pi/2 + pi/2 s with k the top bit of v and s in
 // (-1, 1), so cos = -(-1)^k sin(pi/2 s), sin = (-1)^k cos(pi/2 s): one sign, put on the radius.
 // float64 has the same form with 64-bit r and v.
-// Values: radius cos, radius sin, then fma(z, std, mean). Error of z at most 1.4e-6, |z| <= 6.77 (float64: 4e-15, 9.50).
+// Values: radius cos, radius sin, then fma(z, std, mean). Error of z at most 1.4e-6, |z| <= 6.77 (float64:
+// 4e-15, 9.50).
 #pragma once
 
 #include "elementary.h"

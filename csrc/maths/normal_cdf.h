@@ -1,5 +1,6 @@
 // The normal distribution function in float64 for the host, frozen: +, -, *, / and square root alone, no libm, so that
-// the window of a truncated normal is the same on every machine. Relative error below 2e-14 out to 20 standard deviations.
+// the window of a truncated normal is the same on every machine. Relative error below 2e-14 out to 20 standard
+// deviations.
 #pragma once
 
 #include <cmath>

@@ -67,7 +67,8 @@ struct TruncNormal {
   }
 
  private:
-  // Out of line, for the fast path's sake: with a window of +-100 std, one pair of sixteen-lane vectors in 23 comes here.
+  // Out of line, for the fast path's sake: with a window of +-100 std, one pair of sixteen-lane vectors in 23 comes
+  // here.
   static FASTINIT_RARE void patch_tails(State& s) {
     s.even = patched(s.even_p, s.even_q, s.even);
     s.odd = patched(s.odd_p, s.odd_q, s.odd);

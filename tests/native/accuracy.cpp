@@ -50,7 +50,8 @@ void check_normal() {
     values(law, V::int32(r), V::int32(v), state);
     const double u = std::fma(static_cast<float>(r), 0x1p-32f, 0x1p-33f), radius = std::sqrt(-2 * std::log(u));
     const double angle = 2 * static_cast<double>(kPi) * (v + 0.5) * 0x1p-32;
-    return greater(std::abs(state.even.low - radius * std::cos(angle)), std::abs(state.odd.low - radius * std::sin(angle)));
+    return greater(std::abs(state.even.low - radius * std::cos(angle)),
+                   std::abs(state.odd.low - radius * std::sin(angle)));
   };
   for (uint64_t v = 0; v < uint64_t{1} << 32; v += 509) {
     angle_error = greater(angle_error, z_at(0, static_cast<uint32_t>(v)));
@@ -92,7 +93,8 @@ double trunc_error(DType dtype, double a, double b, int bits, Draw draw) {
   typename Distribution::State state;
   const long double root = std::sqrt(0.5L), draws = std::ldexp(1.0L, bits);
   auto upper = [&](long double x) { return std::erfc(x * root) / 2; };
-  const long double p_a = upper(-a), q_a = upper(a), p_b = upper(-b), q_b = upper(b), window = a > 0 ? q_a - q_b : p_b - p_a;
+  const long double p_a = upper(-a), q_a = upper(a), p_b = upper(-b), q_b = upper(b),
+                    window = a > 0 ? q_a - q_b : p_b - p_a;
   double error = 0;
   auto at = [&](uint64_t k) {
     const double z = draw(law, state, k);
@@ -124,7 +126,7 @@ void check_trunc_normal() {
     return state.even.v;
   };
   double central = 0, tail = 0, wide = 0;
-  const double windows[][2] = {{-2, 2},  {-38, 38}, {-3, 3},   {2, 12},    {3, 12},          {0, 12},     {-1, 12},
+  const double windows[][2] = {{-2, 2},  {-38, 38},  {-3, 3},    {2, 12},       {3, 12},   {0, 12},   {-1, 12},
                                {-12, 3}, {3.1, 3.3}, {-12, 3.1}, {-1e-3, 1e-3}, {-38, -1}, {-6, 0.5}, {-4, 38}};
   for (const auto& w : windows) {
     central = greater(central, trunc_error<TruncNormal<V>>(DType::kFloat32, w[0], w[1], 32, draw32));

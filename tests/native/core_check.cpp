@@ -19,7 +19,7 @@ namespace {
 using namespace fastinit;
 using Bytes = std::vector<unsigned char>;
 
-constexpr int64_t kGuard = 256;  // bytes before and after each output
+constexpr int64_t kGuard = 256;                     // bytes before and after each output
 constexpr unsigned char kFillers[] = {0xA5, 0x5A};  // no bit in common: a byte that is equal in both was written
 
 int64_t checked_elements = 0;
@@ -72,7 +72,10 @@ struct Layout {
 Layout dense(int64_t size, uint64_t offset, uint64_t first_index, int64_t start) {
   return {"dense " + std::to_string(size) + " of block " + std::to_string(offset) + " from element " +
               std::to_string(first_index) + " at " + std::to_string(start),
-          offset, first_index, {{size, 1, 1}}, start};
+          offset,
+          first_index,
+          {{size, 1, 1}},
+          start};
 }
 
 std::vector<Layout> layouts() {
