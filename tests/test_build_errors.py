@@ -95,5 +95,5 @@ def test_import_under_another_torch(tmp_path: Path) -> None:
         text=True,
     )
     error = result.stderr.strip().splitlines()[-1]
-    assert error.startswith("ImportError: fastinit was compiled against torch 1.2.3 but torch ")
-    assert "rebuild it with pip install --no-build-isolation --force-reinstall" in error
+    assert error.startswith("ImportError: fastinit was compiled against torch 1.2.3, but torch ")
+    assert "pip install --no-build-isolation --force-reinstall" in error
