@@ -150,6 +150,7 @@ def render():
     lines = [
         "// Coefficients, constant term first. Written by fit_coefficients.py: change them there, and know that every",
         '// change is a change of the numbers everyone gets (CHANGELOG, "Changes to generated numbers").',
+        "// clang-format off",
         "#pragma once",
         "",
         "namespace fastinit::coefficients {",
