@@ -29,18 +29,18 @@ struct FillJob {
   LawNumbers numbers;
 };
 
-inline constexpr int64_t kRunUnit = 1024;     // elements; a multiple of every vector, cache line and Philox block
-inline constexpr int64_t kChunk = 32 * 1024;  // elements that a thread takes at a time: about 10 microseconds
+inline constexpr int64_t kRunUnit = 1024;  // elements; a multiple of every vector, cache line and Philox block
 
 struct FillPlan {
   std::vector<FillJob> jobs;
   std::vector<Dim> dims;
+  int64_t chunk_elements = 32 * 1024;  // that a thread takes at a time: about 10 microseconds
   std::vector<int64_t> starts;  // position of each job on the line of all units' elements, and the end of that line
 
   // Appends a job over the given dims (in any order; size 1 and mergeable ones are dropped, none are left for a dense
   // run) and counts its units.
   void add(FillJob job, std::vector<Dim> shape);
-  int64_t chunks() const { return (starts.back() + kChunk - 1) / kChunk; }
+  int64_t chunks() const { return (starts.back() + chunk_elements - 1) / chunk_elements; }
 
   FillPlan() : starts{0} {}
   void reserve(int64_t count) {
@@ -49,8 +49,8 @@ struct FillPlan {
   }
 };
 
-// Runs one chunk of the plan, [chunk kChunk, (chunk + 1) kChunk) of the line, on the calling thread with the kernels of
-// the instruction set in use. Chunks may run in any order, on any threads.
+// Runs chunk number `chunk` of the plan, that many times chunk_elements along the line, on the calling thread with the
+// kernels of the instruction set in use. Chunks may run in any order, on any threads.
 void run_chunk(const FillPlan& plan, int64_t chunk);
 
 }  // namespace fastinit

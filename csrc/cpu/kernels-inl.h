@@ -1,5 +1,5 @@
-// Every fill, once, for the lane type V of the including file. Included inside that file's target region and namespace
-// headers: nothing here may be compiled twice under one name for different instruction sets.
+// Every fill, once, for the lane type V of the including file, inside that file's target region. All that is not
+// inlined is a template over V: nothing may be compiled under one name for two instruction sets.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 
 namespace fastinit {
 
-// Where the values of V::kBlocks blocks go. kSize elements at a time; kInterleaved: the order of blocks in the lanes
-// that store_pairs wants.
+// Where the values of V::kBlocks blocks go, as elements of one type. kInterleaved: blocks stand in the lanes in the
+// order that store_pairs undoes.
 template <class V>
 struct StoreFloat32 {
   using Element = float;
@@ -75,11 +75,12 @@ struct Fill {
   using Element = typename Store::Element;
   static constexpr int kVector = Distribution::kPerBlock * V::kBlocks;  // elements of one set of lanes
 
-  // `count` sets of kUnroll vectors from the generator's next block on. The values of one set are computed between the
+  // `count` sets of kUnroll vectors of elements, from block `block` on. The values of one set are computed between the
   // Philox rounds of the next: integer multiplies of the one overlap square roots and divisions of the other.
   template <int kUnroll>
-  FASTINIT_INLINE static void vectors(const Distribution& law, PhiloxLanes<V>& philox, Element* out, int64_t count) {
+  static void vectors(const Distribution law, uint64_t seed, uint64_t block, Element* out, int64_t count) {
     if (count == 0) return;
+    PhiloxLanes<V> philox(seed, block, Store::kInterleaved ? V::iota_interleaved() : V::iota());
     Int even[kUnroll], odd[kUnroll];
     typename PhiloxLanes<V>::State rounds[kUnroll];
     typename Distribution::State values[kUnroll];
@@ -89,10 +90,9 @@ struct Fill {
     for (int r = 3; r < 9; ++r) {
       FASTINIT_EACH philox.round(r, rounds[u]);
     }
-    for (;; out += kUnroll * kVector) {
+    // The last turn draws words that nobody reads: cheaper than a second copy of the loop's body.
+    for (; count > 0; --count, out += kUnroll * kVector) {
       FASTINIT_EACH philox.finish(rounds[u], even[u], odd[u]);
-      const bool more = --count != 0;
-      // Past the last set this draws words that nobody reads: cheaper than a second copy of the loop's body.
       FASTINIT_EACH rounds[u] = philox.start();
       FASTINIT_EACH law.start(even[u], odd[u], values[u]);
       FASTINIT_EACH philox.round(3, rounds[u]);
@@ -104,35 +104,28 @@ struct Fill {
       FASTINIT_EACH law.finish(values[u]);
       FASTINIT_EACH philox.round(8, rounds[u]);
       FASTINIT_EACH Store::store(out + u * kVector, values[u].even, values[u].odd);
-      if (!more) return;
     }
 #undef FASTINIT_EACH
   }
 
   // `count` elements of consecutive blocks that share their high 32 bits, without the first `skip` of block `block`.
   static void run(const Distribution& law, uint64_t seed, uint64_t block, int64_t skip, Element* out, int64_t count) {
-    const Int order = Store::kInterleaved ? V::iota_interleaved() : V::iota();
     alignas(64) Element partial[kVector];
     if (skip != 0) {  // after this, `out` starts a block
-      PhiloxLanes<V> philox(seed, block, order);
-      vectors<1>(law, philox, partial, 1);
+      vectors<1>(law, seed, block, partial, 1);
       const int64_t head = std::min<int64_t>(count, kVector - skip);
       std::memcpy(out, partial + skip, head * sizeof(Element));
       out += head, count -= head, block += V::kBlocks;
     }
-    PhiloxLanes<V> philox(seed, block, order);
-    constexpr int64_t kSet = V::kUnroll * kVector;
-    const int64_t sets = count / kSet, rest = count % kSet / kVector, tail = count % kVector;
-    vectors<V::kUnroll>(law, philox, out, sets);
-    if (rest != 0 || tail != 0) {
-      // the generator has run one set ahead
-      PhiloxLanes<V> last(seed, block + sets * V::kUnroll * V::kBlocks, order);
-      vectors<1>(law, last, out + sets * kSet, rest);
-      if (tail != 0) {
-        PhiloxLanes<V> end(seed, block + (sets * V::kUnroll + rest) * V::kBlocks, order);
-        vectors<1>(law, end, partial, 1);
-        std::memcpy(out + count - tail, partial, tail * sizeof(Element));
-      }
+    const int64_t sets = count / (V::kUnroll * kVector);
+    vectors<V::kUnroll>(law, seed, block, out, sets);
+    out += sets * V::kUnroll * kVector, block += sets * V::kUnroll * V::kBlocks;
+    const int64_t rest = count / kVector - sets * V::kUnroll, tail = count % kVector;
+    vectors<1>(law, seed, block, out, rest);
+    out += rest * kVector, block += rest * V::kBlocks;
+    if (tail != 0) {
+      vectors<1>(law, seed, block, partial, 1);
+      std::memcpy(out, partial, tail * sizeof(Element));
     }
   }
 

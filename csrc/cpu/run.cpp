@@ -104,7 +104,7 @@ void run_units(const FillPlan& plan, const FillJob& job, int64_t begin, int64_t 
 
 void run_chunk(const FillPlan& plan, int64_t chunk) {
   const DefaultFloatEnvironment environment;
-  const int64_t begin = chunk * kChunk, end = begin + kChunk;
+  const int64_t begin = chunk * plan.chunk_elements, end = begin + plan.chunk_elements;
   // Units that start within [begin, end): each unit of the plan is in one chunk.
   auto unit_at = [](int64_t distance, const FillJob& job) {
     return std::clamp<int64_t>((distance + job.unit_elements - 1) / job.unit_elements, 0, job.units);

@@ -84,7 +84,7 @@ std::vector<Layout> layouts() {
     all.push_back(dense(size, 0, 0, size % 3));
   }
   for (uint64_t first : {1, 2, 3, 6, 1021}) all.push_back(dense(301, 9, first, static_cast<int64_t>(first % 5)));
-  all.push_back(dense(kChunk + 1237, 0, 0, 1));
+  all.push_back(dense(FillPlan().chunk_elements + 1237, 0, 0, 1));
   // The 2^32nd element; the 2^32nd block, of two elements and of four; the block number's own wrap.
   for (uint64_t first : {uint64_t{1} << 32, uint64_t{1} << 33, uint64_t{1} << 34, uint64_t{1} << 62}) {
     all.push_back(dense(1111, 0, first - 555, 0));
@@ -151,6 +151,8 @@ Bytes scalar_run(const Case& c, const Layout& layout, int64_t count) {
   return out;
 }
 
+int64_t chunk_elements = FillPlan().chunk_elements;
+
 // The output with its guards as a chunk leaves it; `chunk` -1 is all of them, last one first.
 Bytes run(const Case& c, const Layout& layout, int64_t elements, int64_t span, unsigned char filler, int64_t chunk,
           int64_t* chunks) {
@@ -158,6 +160,7 @@ Bytes run(const Case& c, const Layout& layout, int64_t elements, int64_t span, u
   Bytes memory(first + span * item + kGuard + 64, filler);
   const int64_t shift = -reinterpret_cast<intptr_t>(memory.data()) & 63;
   FillPlan plan;
+  plan.chunk_elements = chunk_elements;
   plan.add(job_of(c, layout, memory.data() + shift + first, elements), layout.dims);
   *chunks = plan.chunks();
   for (int64_t i = *chunks; i-- > 0;) {
@@ -186,6 +189,7 @@ Bytes check(const Case& c, const Layout& layout) {
 
   int64_t chunks = 0;
   for (unsigned char filler : kFillers) {
+    chunk_elements = filler == kFillers[0] ? 96 : FillPlan().chunk_elements;  // chunks do not matter
     const Bytes out = run(c, layout, elements, span, filler, -1, &chunks);
     for (size_t i = 0; i < out.size(); ++i) {
       if (!belongs[i] && out[i] != filler) fail(where, "a byte outside the elements was written");
