@@ -146,6 +146,8 @@ void add_job(FillPlan& plan, const Arguments& a, size_t i, size_t& shard_positio
   job.law = kernel_law(a.laws[i], job.dtype, &a.numbers[i * kNumbers], job.numbers);
   job.seed = static_cast<uint64_t>(a.keys[2 * i]);
   job.offset = static_cast<uint64_t>(a.keys[2 * i + 1]);
+  const size_t n = tensor.dim(), place = shard_position;
+  if (!a.shards.empty()) shard_position += 2 * n;
   if (tensor.unsafeGetTensorImpl()->has_symbolic_sizes_strides()) return;  // traced: shapes are checked when it runs
   check_layout(tensor);
   std::vector<Dim> dims;
@@ -155,9 +157,7 @@ void add_job(FillPlan& plan, const Arguments& a, size_t i, size_t& shard_positio
     const std::vector<int64_t> zeros(tensor.dim());
     dims = dims_of(tensor, tensor.sizes(), zeros, job.first_index);
   } else {
-    const size_t n = tensor.dim();
-    dims = dims_of(tensor, a.shards.slice(shard_position, n), a.shards.slice(shard_position + n, n), job.first_index);
-    shard_position += 2 * n;
+    dims = dims_of(tensor, a.shards.slice(place, n), a.shards.slice(place + n, n), job.first_index);
   }
   if (tensor.numel() == 0) return;
   job.data = tensor.is_meta() ? nullptr : tensor.mutable_data_ptr();
