@@ -3,6 +3,8 @@
 //   pq >= 0.00069:  z = (p - q) N(y)/D(y), y = sqrt(pq)         (no logarithm: about half the cost of the usual forms)
 //   else:           z = +-(r - N(r)/D(r)), r = sqrt(-2 ln min(p, q))
 // Error of z at most 2.0e-6 out to 12 standard deviations; then fma(z, std, mean), clamped to the window.
+// A polynomial in -ln 4pq instead of the square root and the division takes a fifth longer with AVX-512 (0.75 against
+// 0.61 ns an element) and 10% fewer instructions on a GPU (40 against 44 issue slots on sm_90): the CPU decided.
 #pragma once
 
 #include "elementary.h"
