@@ -131,11 +131,18 @@ Law trunc_normal_numbers(DType dtype, double mean, double std, double a, double 
     numbers.normal = {std::min(std::max(mean, low), high), 0.0};
     return Law::kNormal;
   }
-  const double x = std::max((a - mean) / std, -40.0), y = std::min((b - mean) / std, 40.0);
+  double x = (a - mean) / std, y = (b - mean) / std;
   if (!(x <= kFarthest && y >= -kFarthest)) {
     fail("[a, b] must reach within 12 std of the mean, got a = ", a, " and b = ", b, " with mean = ", mean,
          " and std = ", std, ", ", std::min(std::abs(x), std::abs(y)), " std away");
   }
+  if (y - x < (dtype == DType::kFloat64 ? 1e-9 : 1e-4)) {
+    // So narrow that the density is level, to a part in a thousand even at 12 std, while probabilities would have only
+    // few steps left within the window.
+    numbers.uniform = {in_arithmetic(dtype, high - low), low, high};
+    return Law::kUniform;
+  }
+  x = std::max(x, -40.0), y = std::min(y, 40.0);
   const double p_a = normal_upper_tail(-x), q_a = normal_upper_tail(x);
   const double p_b = normal_upper_tail(-y), q_b = normal_upper_tail(y);
   const double window = x > 0 ? q_a - q_b : p_b - p_a;  // the difference of the smaller tails

@@ -134,8 +134,10 @@ void check_tensor(const at::Tensor& tensor, at::Device device) {
 }
 
 void check_layout(const at::Tensor& tensor) {
-  TORCH_CHECK_VALUE(elements_apart(tensor), "tensor must not overlap itself in memory, got shape ", tensor.sizes(),
-                    " with strides ", tensor.strides(), "; call contiguous() first");
+  TORCH_CHECK_VALUE(
+      elements_apart(tensor),
+      "tensor must not overlap itself in memory (each stride must reach beyond the smaller ones), got shape ",
+      tensor.sizes(), " with strides ", tensor.strides(), "; call contiguous() first");
 }
 
 void add_job(FillPlan& plan, const Arguments& a, size_t i, size_t& shard_position) {
@@ -159,8 +161,9 @@ void add_job(FillPlan& plan, const Arguments& a, size_t i, size_t& shard_positio
   } else {
     dims = dims_of(tensor, a.shards.slice(place, n), a.shards.slice(place + n, n), job.first_index);
   }
-  if (tensor.numel() == 0) return;
-  job.data = tensor.is_meta() ? nullptr : tensor.mutable_data_ptr();
+  if (tensor.numel() == 0 || tensor.is_meta()) return;
+  job.data = tensor.mutable_data_ptr();
+  TORCH_CHECK_VALUE(job.data != nullptr, "tensor must have memory, and its storage is empty");
   plan.add(job, std::move(dims));
 }
 
@@ -249,16 +252,25 @@ auto& fill_op() {
   return op;
 }
 
-// One tensor by way of the dispatcher, without a Python list in between.
+// One tensor by way of the dispatcher, without Python lists in between.
 void fill_one(py::handle tensor, int64_t law, double n0, double n1, double n2, double n3, uint64_t seed,
-              uint64_t offset) {
+              uint64_t offset, const std::vector<int64_t>& shard) {
   TORCH_CHECK_TYPE(THPVariable_Check(tensor.ptr()), "tensor must be a torch.Tensor, got ",
                    Py_TYPE(tensor.ptr())->tp_name);
   const at::Tensor& t = THPVariable_Unpack(tensor.ptr());
   const double numbers[kNumbers] = {n0, n1, n2, n3};
   const int64_t key[2] = {static_cast<int64_t>(seed), static_cast<int64_t>(offset)};
   const py::gil_scoped_release released;
-  fill_op().call(t, law, numbers, key, {});
+  fill_op().call(t, law, numbers, key, shard);
+}
+
+// All that filling this tensor would raise, and nothing written.
+void check_one(const at::Tensor& tensor, int64_t law, const std::vector<double>& numbers) {
+  const int64_t key[2] = {0, 0};
+  if (!tensor.is_cpu() || tensor.layout() != at::kStrided || tensor.is_quantized()) {
+    fill_elsewhere(tensor, law, numbers, key, {});
+  }
+  build_plans({tensor, law, numbers, key, {}}, false);
 }
 
 void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t>& laws,
@@ -284,12 +296,16 @@ TORCH_LIBRARY(fastinit, m) {
 TORCH_LIBRARY_IMPL(fastinit, CPU, m) { m.impl("fill_", fill_cpu); }
 TORCH_LIBRARY_IMPL(fastinit, Meta, m) { m.impl("fill_", fill_meta); }
 TORCH_LIBRARY_IMPL(fastinit, CompositeExplicitAutograd, m) { m.impl("fill_", fill_elsewhere); }
+// Lazily negated and conjugated tensors come to the checks above: torch would refuse them in words of its own.
+TORCH_LIBRARY_IMPL(fastinit, Negative, m) { m.impl("fill_", torch::CppFunction::makeFallthrough()); }
+TORCH_LIBRARY_IMPL(fastinit, Conjugate, m) { m.impl("fill_", torch::CppFunction::makeFallthrough()); }
 // As under torch.no_grad(), which torch.nn.init writes in: a leaf that requires grad is filled in place.
 TORCH_LIBRARY_IMPL(fastinit, Autograd, m) { m.impl("fill_", torch::CppFunction::makeFallthrough()); }
 
 PYBIND11_MODULE(_C, m) {
   isa();  // a wrong FASTINIT_ISA is an error here, at import
   m.def("fill_one", torch::wrap_pybind_function(fill_one));
+  m.def("check_one", torch::wrap_pybind_function(check_one));
   m.def("fill_many", torch::wrap_pybind_function(fill_many));
   m.def("philox", philox);
   m.def("isa", [] { return isa().name; });

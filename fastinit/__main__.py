@@ -54,16 +54,21 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--dtype", choices=_DTYPES, default="float32", help="of the parameters")
     bench.add_argument("--threads", type=_positive, help="for both; torch's own number if not given")
     bench.add_argument("--repeat", type=_positive, default=3, help="passes of each; the fastest counts")
-    bench.add_argument("--seed", type=int, default=0, help="of both streams")
+    bench.add_argument("--seed", type=_seed, default=0, help="of both streams")
     bench.add_argument("--json", metavar="FILE", help="write the figures and the machine there too")
     return parser
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**64:
+        raise argparse.ArgumentTypeError(f"must be a whole number in [0, 2**64), got {text}")
+    return int(text)
 
 
 if __name__ == "__main__":

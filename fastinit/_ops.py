@@ -19,6 +19,10 @@ from fastinit import _C
 from fastinit.key import Key, KeyShard
 from fastinit.laws import KINDS, Law
 
+# What the op fills; a constant in any other type is for torch's own function to write.
+DTYPES = frozenset(
+    (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
+)
 available_isas = _C.available_isas
 isa = _C.isa
 
@@ -29,12 +33,18 @@ def _signed(word: int) -> int:
 
 
 def fill_one(tensor: Tensor, law: Law, key: Key | KeyShard) -> Tensor:
-    """Fill one tensor, in eager code without a list in between."""
-    if torch.compiler.is_compiling() or type(key) is not Key:
+    """Fill one tensor, in eager code without lists in between."""
+    if torch.compiler.is_compiling():
         fill_([tensor], [law], [key])
     else:
-        _C.fill_one(tensor, KINDS[law.kind], *law.numbers, key.seed, key.offset)
+        shard = _place(tensor, key) if type(key) is KeyShard else ()
+        _C.fill_one(tensor, KINDS[law.kind], *law.numbers, key.seed, key.offset, shard)
     return tensor
+
+
+def check(tensor: Tensor, law: Law) -> None:
+    """Raise what filling the tensor would raise, and write nothing."""
+    _C.check_one(tensor, KINDS[law.kind], law.numbers)
 
 
 def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | KeyShard]) -> None:

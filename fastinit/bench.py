@@ -30,6 +30,8 @@ class Pass(NamedTuple):
 
 def bench(model: str, dtype: str, threads: int | None, repeat: int, seed: int, json_path: str | None) -> None:
     _require_extras()
+    if json_path is not None:
+        _require_writable(json_path)
     if threads is not None:
         torch.set_num_threads(threads)
     built = _built(model, getattr(torch, dtype))
@@ -63,6 +65,15 @@ def _require_extras() -> None:
     except ImportError as error:
         sys.exit(f"bench needs {error.name}: pip install 'torch-fastinit[bench]'")
     del rich, transformers
+
+
+def _require_writable(path: str) -> None:
+    """Say now what would otherwise be said after minutes."""
+    try:
+        with open(path, "a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        sys.exit(f"--json: cannot write {path}: {error.strerror}")
 
 
 def _built(name: str, dtype: torch.dtype) -> nn.Module:

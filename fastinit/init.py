@@ -8,7 +8,7 @@ layout and any sharding. A wrong argument raises ValueError or TypeError before 
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -44,19 +44,17 @@ def _fill_keyed(
     if not isinstance(tensor, Tensor):
         raise TypeError(f"tensor must be a torch.Tensor, got {type(tensor).__name__}")
     shape = key.global_shape if isinstance(key, KeyShard) else tensor.shape
-    return fill_one(tensor, make_law(shape, **arguments), key)
-
-
-def _warn_if_empty(tensor: Tensor) -> None:
-    if 0 in tensor.shape:
+    if function in (kaiming_uniform_, kaiming_normal_) and 0 in tensor.shape:
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
+    return fill_one(tensor, make_law(shape, **arguments), key)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill `tensor` with values of the uniform law on [a, b) and return it.
 
     With a Key: x = k 2^-24 for the low 24 bits k of the element's draw, value fma(x, b - a, a) in float32, rounded once
-    to the tensor's type; a result at or above b becomes the largest number of the type below b. float64: 53 bits.
+    to the tensor's type; a result at or above b becomes the largest number of the type below b (a, rounded to the type,
+    where it has none in [a, b)). a is rounded to nearest, so a narrow type may begin just below it. float64: 53 bits.
 
     Args:
         tensor: of any shape
@@ -171,7 +169,6 @@ def kaiming_uniform_(
 
     """
     if isinstance(generator, _KEYED):
-        _warn_if_empty(tensor)
         make_law = laws.kaiming_uniform
         return _fill_keyed(kaiming_uniform_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
     return torch_init.kaiming_uniform_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
@@ -198,7 +195,6 @@ def kaiming_normal_(
 
     """
     if isinstance(generator, _KEYED):
-        _warn_if_empty(tensor)
         make_law = laws.kaiming_normal
         return _fill_keyed(kaiming_normal_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
     return torch_init.kaiming_normal_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
@@ -218,29 +214,6 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator = None) -> Tensor:
     """torch.nn.init.sparse_: N(0, std^2) with a fraction `sparsity` of each column zero (Martens, 2010)."""
     return torch_init.sparse_(tensor, sparsity, std, _refuse_key("sparse_", generator))
-
-
-_LAWS: dict[Callable[..., Tensor], Callable[..., Law]] = {
-    constant_: laws.constant,
-    ones_: laws.ones,
-    zeros_: laws.zeros,
-    uniform_: laws.uniform,
-    normal_: laws.normal,
-    trunc_normal_: laws.trunc_normal,
-    xavier_uniform_: laws.xavier_uniform,
-    xavier_normal_: laws.xavier_normal,
-    kaiming_uniform_: laws.kaiming_uniform,
-    kaiming_normal_: laws.kaiming_normal,
-}
-
-
-def law_of(initialiser: Callable[..., Any], shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:
-    """Return the law that a drop-in function called with `kwargs` writes into a tensor of this (global) shape.
-
-    None where the function writes no law of one value after another.
-    """
-    make_law = _LAWS.get(initialiser)
-    return None if make_law is None else make_law(shape, **kwargs)
 
 
 def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -271,6 +244,44 @@ kaiming_uniform = _deprecated(kaiming_uniform_)
 kaiming_normal = _deprecated(kaiming_normal_)
 orthogonal = _deprecated(orthogonal_)
 sparse = _deprecated(sparse_)
+
+_LAWS: dict[Any, Callable[..., Law]] = {
+    constant_: laws.constant,
+    ones_: laws.ones,
+    zeros_: laws.zeros,
+    uniform_: laws.uniform,
+    normal_: laws.normal,
+    trunc_normal_: laws.trunc_normal,
+    xavier_uniform_: laws.xavier_uniform,
+    xavier_normal_: laws.xavier_normal,
+    kaiming_uniform_: laws.kaiming_uniform,
+    kaiming_normal_: laws.kaiming_normal,
+}
+# Under torch's own names and the deprecated ones too.
+_LAWS |= {getattr(torch_init, function.__name__): law for function, law in _LAWS.items()}
+_LAWS |= {
+    uniform: laws.uniform,
+    normal: laws.normal,
+    constant: laws.constant,
+    xavier_uniform: laws.xavier_uniform,
+    xavier_normal: laws.xavier_normal,
+    kaiming_uniform: laws.kaiming_uniform,
+    kaiming_normal: laws.kaiming_normal,
+}
+
+
+def law_of(initialiser: Callable[..., Any], shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:
+    """Return the law that a drop-in function called with `kwargs` writes into a tensor of this (global) shape.
+
+    torch.nn.init's functions count as ours, and so does a functools.partial that gives keyword arguments. None where
+    the function writes no law of one value after another.
+    """
+    function: Any = initialiser
+    while isinstance(function, functools.partial) and not function.args:
+        function, kwargs = function.func, {**function.keywords, **kwargs}
+    make_law = _LAWS.get(function) if isinstance(function, Hashable) else None
+    return None if make_law is None else make_law(shape, **kwargs)
+
 
 __all__ = [
     "calculate_gain",

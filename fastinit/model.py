@@ -47,16 +47,20 @@ def init_model_(
     only: globs over canonical names; the other parameters are left alone and need no rule.
     progress: called as progress(elements done, elements in all) after each group.
 
-    Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a
-    callable of the user's raises itself.
+    Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a callable
+    without a law (one of the user's, or orthogonal_, sparse_, eye_, dirac_) raises itself when its turn comes.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a fastinit.Recipe, got {type(recipe).__name__}")
     begun = time.perf_counter()
     base = key if isinstance(key, Key) else Key(key)
     with _no_collection():
         owned, tied = owned_parameters(model)
         if only is not None:
             owned = _selected(owned, tied, [only] if isinstance(only, str) else only)
-        jobs, rows = _plan(owned, tied, recipe, base, strict)
+        jobs, rows = _plan(owned, tied, recipe, strict)
     total = sum(_elements(of_rule) for of_rule in jobs.values())
     done = 0
     groups = []
@@ -98,7 +102,7 @@ def _selected(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], globs: 
 
 
 def _plan(
-    owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], recipe: Recipe, key: Key, strict: bool
+    owned: dict[str, Owned], tied: dict[str, tuple[str, ...]], recipe: Recipe, strict: bool
 ) -> tuple[dict[int, list[_Job]], list[RowTuple]]:
     """Return each rule's jobs and the rows of the report, with every law computed and checked."""
     jobs: dict[int, list[_Job]] = {}
@@ -110,19 +114,20 @@ def _plan(
         index = recipe.match(module, param, name)
         law = None
         if index is None:
-            unmatched.append(f"{name}  ({module.__name__}, {list(shape)})")
+            unmatched.append(f"{' = '.join((name, *tied.get(name, ())))}  ({module.__name__}, {list(shape)})")
         elif (rule := recipe.rules[index]).initialiser is not keep:
             # All that the checks look at: thousands of parameters are a handful of cases.
-            strides, device, layout = parameter.stride(), parameter.device, parameter.layout
-            case = (index, shape, strides, dtype, device, layout, type(parameter))
+            strides = parameter.stride() if parameter.layout is torch.strided else None
+            kind = type(parameter), parameter.device, parameter.layout, parameter.is_inference(), parameter.is_neg()
+            case = index, shape, strides, dtype, kind
             known = checked.get(case)
             if known is None:
                 try:
-                    law = _checked_law(parameter, rule, key)
+                    law = _checked_law(parameter, rule)
                 except Exception as error:
                     raise _refused(name, rule, error) from error
                 # Constants are the same in every stream: torch's own function serves what the op leaves out.
-                known = checked[case] = law, law if dtype.is_floating_point else None
+                known = checked[case] = law, law if dtype in _ops.DTYPES else None
             law, native = known
             jobs.setdefault(index, []).append((name, parameter, native, shape.numel()))
         rows.append((name, tied.get(name, ()), shape, dtype, index, law))
@@ -134,19 +139,20 @@ def _plan(
     return jobs, rows
 
 
-def _checked_law(parameter: Parameter, rule: Rule, key: Key) -> Law | None:
+def _checked_law(parameter: Parameter, rule: Rule) -> Law | None:
     """Return the law that the rule writes, None for a callable without one; raise whatever is wrong."""
     if parameter.is_meta:
-        raise ValueError("it is on the meta device; materialise the model first: model.to_empty(device='cpu')")
+        raise ValueError(
+            "it is on the meta device; materialise the model first: model.to_empty(device='cpu'), then tie its "
+            "weights and set its buffers again, which to_empty leaves undone"
+        )
     law = law_of(rule.initialiser, parameter.shape, rule.kwargs)
-    if law is None or (law.kind == "constant" and not parameter.is_floating_point()):
+    if law is None or (law.kind == "constant" and parameter.dtype not in _ops.DTYPES):
         return law
     if parameter.device.type != "cpu" or not has_memory(parameter):
         kind = f"{type(parameter).__name__} of layout {parameter.layout} on {parameter.device}"
         raise TypeError(f"the keyed stream fills plain CPU tensors, and it is a {kind}")
-    if any(stride == 0 and size > 1 for size, stride in zip(parameter.shape, parameter.stride(), strict=True)):
-        raise ValueError("it is an expanded tensor: several of its elements share one place in memory")
-    _ops.fill_([parameter.new_empty(0)], [law], [key])  # writes nothing; the op's own checks of law and type
+    _ops.check(parameter, law)
     return law
 
 

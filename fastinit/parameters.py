@@ -19,17 +19,15 @@ _WRAPPERS = (
     ("torch.nn.parallel.data_parallel", "DataParallel", "module"),
     ("torch.nn.parallel.distributed", "DistributedDataParallel", "module"),
     (
-        "torch.distributed.fsdp.fully_sharded_data_parallel",
-        "FullyShardedDataParallel",
-        "_fsdp_wrapped_module",
-    ),
-    (
         "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
         "ActivationWrapper",
         "_checkpoint_wrapped_module",
     ),
 )
 
+
+# Its parameters are slices of flat ones: their shapes, and so fans and element numbers, are not the model's.
+_FLATTENS = ("torch.distributed.fsdp.fully_sharded_data_parallel", "FullyShardedDataParallel")
 
 # A parameter, the class of the module that holds it, and its name there.
 Owned = tuple[Parameter, type[nn.Module], str]
@@ -62,6 +60,11 @@ def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tupl
 
 def _modules(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield every module under every name it has, each name with its final dot."""
+    if issubclass(type(module), _loaded(*_FLATTENS)):
+        raise RecipeError(
+            f"module {prefix.rstrip('.')!r} is wrapped in FullyShardedDataParallel, which cuts its parameters up: "
+            "initialise before wrapping"
+        )
     yield prefix, module
     unnamed = _wrapped_child(type(module))
     for name, child in module._modules.items():
@@ -71,9 +74,14 @@ def _modules(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
 
 def _wrapped_child(kind: type) -> str | None:
     for module, wrapper, child in _WRAPPERS:
-        if issubclass(kind, getattr(sys.modules.get(module), wrapper, ())):
+        if issubclass(kind, _loaded(module, wrapper)):
             return child
     return None
+
+
+def _loaded(module: str, name: str) -> type | tuple[()]:
+    """Return a class of a module that has been imported; nothing is an instance of the others."""
+    return getattr(sys.modules.get(module), name, ())
 
 
 def _two_of_one_name(model: nn.Module, name: str, *parameters: Parameter) -> RecipeError:

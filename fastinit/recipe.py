@@ -24,9 +24,9 @@ class Rule:
     """An initialiser with its keyword arguments, and the parameters that it is for.
 
     `types` selects by the class of the module that holds the parameter, `params` by glob over the parameter's
-    name in that module, `names` by glob over its full dotted name. All that are given must match; a tuple
-    matches if one of its entries does. The initialiser is any of fastinit's, or any of yours that
-    is called as initialiser(tensor, **kwargs) and writes in place.
+    name in that module, `names` by glob over its full dotted name (the first, of tied parameters). All that are
+    given must match; a tuple matches if one of its entries does. The initialiser is any of fastinit's, or any of
+    yours that is called as initialiser(tensor, **kwargs) and writes in place.
     """
 
     __slots__ = ("initialiser", "kwargs", "names", "params", "types")
@@ -112,7 +112,7 @@ def _check_initialiser(initialiser: Callable[..., object], kwargs: dict[str, Any
         given = ", ".join(f"{name}={value!r}" for name, value in kwargs.items())
         raise RecipeError(
             f"{name_of(initialiser)} cannot be called with (tensor{', ' if given else ''}{given}): {error}; "
-            f"its keyword arguments are: {allowed or 'none'}"
+            f"its keyword arguments are: {allowed or 'none'}; a rule's own: types, params, names"
         ) from None
 
 

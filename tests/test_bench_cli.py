@@ -37,6 +37,8 @@ def test_help_has_an_example() -> None:
         (["--dtype", "int8"], "bfloat16"),
         (["--threads", "0"], "at least 1, got 0"),
         (["--repeat", "-1"], "at least 1, got -1"),
+        (["--threads", "two"], "at least 1, got two"),
+        (["--seed", "-1"], "in [0, 2**64), got -1"),
     ],
 )
 def test_a_wrong_option_says_what_is_allowed(arguments: list[str], message: str) -> None:

@@ -145,6 +145,8 @@ def test_keys_are_independent(name: str) -> None:
 
 def test_false_alarm_rate() -> None:
     """The number of p-values is the one that the stated rate allows for."""
+    if len(TESTS_MADE) < len(CASES):
+        pytest.skip("only when the whole file runs")
     assert sum(TESTS_MADE) <= stats.TESTS
 
 

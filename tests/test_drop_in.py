@@ -102,8 +102,9 @@ def test_shards_take_fans_from_the_whole():
     assert raw(part) == raw(whole[:, 6:9])
 
 
-def test_torch_function_is_honoured():
-    calls = []
+@pytest.mark.parametrize("name", KEYED)
+def test_torch_function_is_honoured(name):
+    function, calls = getattr(fastinit, name), []
 
     class Logged(torch.Tensor):
         @classmethod
@@ -111,12 +112,18 @@ def test_torch_function_is_honoured():
             calls.append(function)
             return super().__torch_function__(function, types, args, kwargs or {})
 
+    class Duck:
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            return function
+
     tensor = torch.zeros(4, 5).as_subclass(Logged)
     calls.clear()
-    fastinit.normal_(tensor, generator=Key(4))
-    assert calls == [fastinit.normal_]
-    plain = fastinit.normal_(torch.zeros(4, 5), generator=Key(4))
+    function(tensor, generator=Key(4))
+    assert calls == [function]
+    plain = function(torch.zeros(4, 5), generator=Key(4))
     assert raw(tensor.as_subclass(torch.Tensor)) == raw(plain)
+    assert function(Duck(), generator=Key(4)) is function
 
 
 def test_meta_and_empty_tensors_are_left_alone():
@@ -136,6 +143,12 @@ def quantized():
     return torch.quantize_per_tensor(torch.zeros(4), 0.1, 0, torch.qint8)
 
 
+def without_memory():
+    tensor = torch.zeros(4, 4)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
 BAD_TENSORS = {
     "integer": (lambda: torch.zeros(4, dtype=torch.int64), TypeError, "tensor must be of type"),
     "bool": (lambda: torch.zeros(4, dtype=torch.bool), TypeError, "tensor must be of type"),
@@ -145,17 +158,25 @@ BAD_TENSORS = {
     "compressed": (lambda: torch.zeros(4, 4).to_sparse_csr(), TypeError, "tensor must be dense"),
     "expanded": (lambda: torch.zeros(1).expand(4), ValueError, "tensor must not overlap itself"),
     "overlapping": (lambda: torch.zeros(9).as_strided((4, 4), (1, 1)), ValueError, "tensor must not overlap itself"),
+    "negated": (
+        lambda: torch.zeros(4, dtype=torch.complex64).conj().imag,
+        TypeError,
+        "tensor must not be a negated view",
+    ),
+    "without memory": (without_memory, ValueError, "tensor must have memory"),
     "a list": (lambda: [1.0, 2.0], TypeError, "tensor must be a torch.Tensor"),
 }
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", ["uniform_", "normal_", "trunc_normal_"])
+@pytest.mark.parametrize("name", KEYED)
 @pytest.mark.parametrize("kind", BAD_TENSORS)
 def test_bad_tensors(kind, name):
     make, error, message = BAD_TENSORS[kind]
     tensor = make()
+    if isinstance(tensor, torch.Tensor) and tensor.dim() < 2 and not name.startswith(("uniform", "normal", "trunc")):
+        error, message = ValueError, "fewer than 2 dimensions"
     with pytest.raises(error, match=message):
         getattr(fastinit, name)(tensor, generator=Key(0))
 
@@ -219,6 +240,21 @@ def test_functions_without_a_keyed_stream_say_so():
         fastinit.orthogonal_(torch.zeros(4, 4), generator=Key(0))
     with pytest.raises(TypeError, match="sparse_ has no keyed stream"):
         fastinit.sparse_(torch.zeros(4, 4), 0.5, generator=Key(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("half", [4e-5, 1e-5, 1e-7, 1e-9, 1e-15])
+@pytest.mark.parametrize("centre", [0.0, 3.0, -9.0])
+def test_windows_much_narrower_than_std_are_level_and_full(centre, half, dtype):
+    """Seen over its window, such a law is uniform: its standard deviation is half / sqrt(3), and its values differ."""
+    scale = 2.0**40 if half < 1e-6 else 1.0  # so that the window holds many numbers of the type
+    a, b = (-half) * scale, half * scale
+    tensor = torch.empty(2**18, dtype=dtype)
+    fastinit.trunc_normal_(tensor, -centre * scale, scale, a, b, generator=Key(3))
+    assert ((tensor >= a) & (tensor <= b)).all()
+    tilted = (tensor.double().std() / (b / 3**0.5)).item()
+    assert tilted == pytest.approx(1.0, abs=0.01)
+    assert tensor.unique().numel() > (500 if dtype == torch.float32 else 100_000)
 
 
 def test_degenerate_laws():

@@ -17,10 +17,12 @@ KEY = Key(0x0123456789ABCDEF, 7)
 def test_every_instruction_set_gives_the_same_bits(law, dtype):
     shape = (4099,)
     chosen, results = _ops.isa(), {}
-    for isa in _ops.available_isas():
-        _C.use_isa(isa)
-        results[isa] = raw(filled(law, shape, dtype, KEY))
-    _C.use_isa(chosen)
+    try:
+        for isa in _ops.available_isas():
+            _C.use_isa(isa)
+            results[isa] = raw(filled(law, shape, dtype, KEY))
+    finally:
+        _C.use_isa(chosen)
     assert len(set(results.values())) == 1, list(results)
 
 

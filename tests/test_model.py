@@ -1,6 +1,8 @@
 """Whole models: values by key and name, strictness, the user's own callables, and the report."""
 
+import functools
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -120,8 +122,11 @@ def test_a_rule_that_cannot_be_names_the_parameter_and_writes_nothing(rule: Rule
         (nn.Parameter(torch.empty(4, device="meta")), "odd.*meta device.*to_empty"),
         (nn.Parameter(torch.zeros(4, dtype=torch.int64), requires_grad=False), "odd.*type float32"),
         (nn.Parameter(torch.zeros(4, dtype=torch.complex64)), "odd.*type float32"),
-        (nn.Parameter(torch.zeros(1).expand(4)), "odd.*expanded"),
+        (nn.Parameter(torch.zeros(1).expand(4)), "odd.*overlap itself"),
+        (nn.Parameter(torch.zeros(9).as_strided((4, 4), (1, 1))), "odd.*overlap itself"),
+        (nn.Parameter(torch.zeros(4, dtype=torch.complex64).conj().imag), "odd.*negated view"),
         (nn.Parameter(torch.eye(4).to_sparse()), "odd.*sparse"),
+        (nn.Parameter(torch.eye(4).to_sparse_csr()), "odd.*sparse"),
         (nn.parameter.UninitializedParameter(), "odd.*lazy"),
     ],
 )
@@ -144,6 +149,56 @@ def test_constants_fill_integers_and_complex_numbers_too() -> None:
     assert model.steps.tolist() == [1, 1, 1]
     assert model.phase.tolist() == [1, 1]
     assert [str(row.law) for row in report.rows] == ["constant(val=1)", "constant(val=1)"]
+
+
+def test_an_inference_tensor_is_refused_before_anything_is_written() -> None:
+    model = Small()
+    with torch.inference_mode():
+        model.odd = nn.Parameter(torch.zeros(4), requires_grad=False)
+    before = values(model.head)
+    with pytest.raises(RecipeError, match=r"odd.*inference tensor"):
+        init_model_(model, Recipe([Rule(normal_)]))
+    assert same(values(model.head), before)
+
+
+def test_other_names_of_a_drop_in_function_have_its_law() -> None:
+    expected = Small()
+    init_model_(expected, Recipe([Rule(normal_, std=0.5)]))
+    for rule in (
+        Rule(nn.init.normal_, std=0.5),
+        Rule(functools.partial(normal_, std=0.5)),
+        Rule(functools.partial(nn.init.normal_, std=3.0), std=0.5),
+        Rule(fastinit.normal, std=0.5),
+    ):
+        model = Small()
+        report = init_model_(model, Recipe([rule]))
+        assert same(values(model), values(expected))
+        assert {str(row.law) for row in report.rows} == {"normal(mean=0, std=0.5)"}
+
+
+def test_a_callable_that_has_no_hash_will_do() -> None:
+    @dataclass
+    class Fill:
+        value: float
+
+        def __call__(self, tensor: Tensor) -> None:
+            tensor.fill_(self.value)
+
+    model = Small()
+    init_model_(model, Recipe([Rule(Fill(0.5))]))
+    assert (model.head.weight == 0.5).all()
+
+
+def test_constants_fill_floating_types_that_the_op_leaves_out() -> None:
+    model = nn.Module()
+    model.scale = nn.Parameter(torch.zeros(3, dtype=torch.float8_e4m3fnuz), requires_grad=False)
+    init_model_(model, Recipe([Rule(ones_)]))
+    assert model.scale.float().tolist() == [1, 1, 1]
+
+
+def test_a_list_is_no_recipe() -> None:
+    with pytest.raises(TypeError, match=r"recipe must be a fastinit\.Recipe, got list"):
+        init_model_(Small(), [Rule(normal_)])  # type: ignore[arg-type]
 
 
 # only

@@ -123,18 +123,18 @@ def test_names_leave_out_activation_checkpoint_wrappers() -> None:
     assert "body.0.weight" in [row.name for row in init_model_(model, RECIPE).rows]
 
 
-def test_names_leave_out_fsdp_by_its_type() -> None:
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("use_orig_params", [True, False])
+def test_parameters_cut_up_by_fsdp_are_refused(use_orig_params: bool) -> None:
     from torch.distributed.fsdp import FullyShardedDataParallel
 
-    class Wrapped(FullyShardedDataParallel):
-        """Its type and its child's name, without the process group and the sharding."""
-
-        def __init__(self, module: nn.Module) -> None:
-            nn.Module.__init__(self)
-            self._fsdp_wrapped_module = module
-
-    model = Small()
-    assert_same_as_unwrapped(Wrapped(model), model)
+    cpu = torch.device("cpu")
+    wrapped = FullyShardedDataParallel(nn.Linear(2, 3), use_orig_params=use_orig_params, device_id=cpu)
+    model = nn.Sequential(nn.Linear(2, 2), wrapped)
+    before = model[0].weight.detach().clone()
+    with pytest.raises(RecipeError, match="module '1' is wrapped in FullyShardedDataParallel"):
+        init_model_(model, RECIPE)
+    assert torch.equal(model[0].weight, before)
 
 
 def test_a_users_module_named_like_a_wrappers_child_keeps_its_name() -> None:

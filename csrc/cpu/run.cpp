@@ -60,12 +60,13 @@ void fill_tile(const FillJob& job, const Tiling& tiling, int64_t tile) {
   char* out = static_cast<char*>(job.data) + memory * item;
   const uint64_t first = job.first_index + static_cast<uint64_t>(index);
 
-  if (run.stride == 1 && run.index_stride == 1) {  // rows dense in memory
+  const bool one_stream = run.index_stride == 1 && row.index_stride == length;      // rows follow one another in it
+  if (run.stride == 1 && run.index_stride == 1 && (length >= 64 || !one_stream)) {  // long rows, dense in memory
     for (int64_t r = 0; r < rows; ++r) fill_run(job, out + r * row.stride * item, first + r * row.index_stride, length);
     return;
   }
   alignas(64) char values[Tiling::kBytes];
-  if (run.index_stride == 1 && row.index_stride == length) {  // rows follow one another in the stream
+  if (one_stream) {
     fill_run(job, values, first, rows * length);
   } else {
     for (int64_t r = 0; r < rows; ++r) {
