@@ -43,7 +43,8 @@ class Key(_Immutable):
         offset: the number of the Philox block that element 0 starts at, 0 <= offset < 2**64
 
     Derive children from a key (`fold_in`, `split`) or fill a tensor with it, never both: a child's words are its
-    parent's elements.
+    parent's elements. Inside torch.compile, fill with keys made outside: deriving them is not traced, and each new
+    value of a key given as an argument compiles anew.
 
     Examples:
         >>> import fastinit, torch
