@@ -44,8 +44,6 @@ def _fill_keyed(
     if not isinstance(tensor, Tensor):
         raise TypeError(f"tensor must be a torch.Tensor, got {type(tensor).__name__}")
     shape = key.global_shape if isinstance(key, KeyShard) else tensor.shape
-    if function in (kaiming_uniform_, kaiming_normal_) and 0 in tensor.shape:
-        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
     return fill_one(tensor, make_law(shape, **arguments), key)
 
 

@@ -4,6 +4,7 @@ The arithmetic is torch.nn.init's, operation for operation.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -82,6 +83,14 @@ def xavier_normal(shape: Sequence[int], gain: float = 1.0) -> Law:
     return normal(shape, 0.0, _xavier_std(shape, gain))
 
 
+def _is_empty(shape: Sequence[int]) -> bool:
+    """Say whether nothing is to be written, and no fan there to divide by; warn of it, as torch does."""
+    empty = 0 in shape
+    if empty:
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=5)
+    return empty
+
+
 def _kaiming_std(shape: Sequence[int], a: float, mode: str, nonlinearity: str) -> float:
     fan = _fan(shape, mode)
     gain = calculate_gain(nonlinearity, a)  # type: ignore[arg-type]
@@ -89,13 +98,13 @@ def _kaiming_std(shape: Sequence[int], a: float, mode: str, nonlinearity: str) -
 
 
 def kaiming_uniform(shape: Sequence[int], a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Law:
-    if 0 in shape:  # nothing is written, and no fan is there to divide by
+    if _is_empty(shape):
         return uniform(shape)
     bound = math.sqrt(3.0) * _kaiming_std(shape, a, mode, nonlinearity)
     return uniform(shape, -bound, bound)
 
 
 def kaiming_normal(shape: Sequence[int], a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Law:
-    if 0 in shape:
+    if _is_empty(shape):
         return normal(shape)
     return normal(shape, 0.0, _kaiming_std(shape, a, mode, nonlinearity))
