@@ -11,11 +11,11 @@ import argparse
 import json
 import shlex
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from timing import fastest
 
 import fastinit
 from fastinit import _C, Key, _ops, machine
@@ -29,21 +29,6 @@ LAWS: dict[str, tuple[str, dict[str, float], float | None, float | None, float |
     "truncated at 100 std": ("trunc_normal_", {"std": 0.02, "a": -2.0, "b": 2.0}, 12, None, None),
 }
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
-
-
-def seconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
-
-
-def fastest(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the least seconds of each, all taking turns."""
-    best = dict.fromkeys(runs, float("inf"))
-    for _ in range(rounds):
-        for name, run in runs.items():
-            best[name] = min(best[name], seconds(run))
-    return best
 
 
 def one_thread(run: Callable[[], object]) -> Callable[[], object]:

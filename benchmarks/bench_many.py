@@ -10,11 +10,11 @@ import argparse
 import json
 import shlex
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from timing import fastest
 from torch import nn
 
 from fastinit import Key, Recipe, Rule, _ops, init_model_, machine, normal_
@@ -40,16 +40,6 @@ def ways(parameters: nn.ParameterList) -> dict[str, Callable[[], object]]:
         "fastinit._ops.fill_": lambda: _ops.fill_(tensors, laws, keys),
         "fastinit.init_model_": lambda: init_model_(parameters, recipe),
     }
-
-
-def fastest(runs: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    seconds = dict.fromkeys(runs, float("inf"))
-    for _ in range(repeat):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            seconds[name] = min(seconds[name], time.perf_counter() - started)
-    return seconds
 
 
 def main() -> None:
