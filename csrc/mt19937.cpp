@@ -14,12 +14,8 @@ constexpr uint64_t kJumpFrom =
 }  // namespace
 
 void Mt19937::discard(uint64_t count) {
-  const auto skip = isa().torch.skip;
-  if (count < kJumpFrom) return skip(*this, count);
-  // To a new block first: the first word of a seed's block does not follow the recurrence.
-  const uint64_t first = kWords - next + 1;
-  skip(*this, first);
-  const uint64_t position = next + (count - first), blocks = (position - 1) / kWords;
+  if (count < kJumpFrom) return isa().torch.skip(*this, count);
+  const uint64_t position = next + count, blocks = (position - 1) / kWords;
   uint32_t block[kWords];
   std::memcpy(block, words, sizeof words);
   mt19937_jump(block, blocks * kWords, words);

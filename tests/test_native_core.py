@@ -30,9 +30,9 @@ def report(target: str, program: str) -> list[str]:
     return (NATIVE.parent.parent / "build" / "native" / target / f"{program}.txt").read_text().splitlines()
 
 
-def core_check(target: str) -> tuple[list[str], set[str]]:
-    """Return the kernels' digests, one a law and type, and the instruction sets that were checked."""
-    *digests, checked = report(target, "core_check")
+def digests_and_isas(target: str, program: str) -> tuple[list[str], set[str]]:
+    """Return the program's digests, one a case, and the instruction sets that were checked."""
+    *digests, checked = report(target, program)
     found = re.fullmatch(r"checked (\d+) elements:(.*)", checked)
     assert found
     assert int(found[1]) > 0
@@ -58,18 +58,20 @@ def aarch64() -> str:
     return "aarch64"
 
 
-def test_every_instruction_set_here_is_clean_under_sanitizers(native: str) -> None:
-    digests, isas = core_check(native)
+@pytest.mark.parametrize("program", ["core_check", "stream_check"])
+def test_every_instruction_set_here_is_clean_under_sanitizers(native: str, program: str) -> None:
+    digests, isas = digests_and_isas(native, program)
     cpuinfo = Path("/proc/cpuinfo").read_text()
     expected = {isa for isa, flag in {"avx2": " avx2 ", "avx512": " avx512bw "}.items() if flag in cpuinfo}
     assert isas >= expected | {"scalar"}
     assert len(digests) == len(set(digests))
 
 
-def test_neon_gives_the_same_bits(native: str, aarch64: str) -> None:
-    digests, isas = core_check(aarch64)
+@pytest.mark.parametrize("program", ["core_check", "stream_check"])
+def test_neon_gives_the_same_bits(native: str, aarch64: str, program: str) -> None:
+    digests, isas = digests_and_isas(aarch64, program)
     assert isas == {"neon", "scalar"}
-    assert digests == core_check(native)[0]
+    assert digests == digests_and_isas(native, program)[0]
 
 
 def test_jumps_of_the_generator_are_clean_and_the_same_on_aarch64(native: str, aarch64: str) -> None:
