@@ -9,5 +9,18 @@ from fastinit.key import Key
 from fastinit.model import init_model_
 from fastinit.recipe import Recipe, RecipeError, Rule, keep
 from fastinit.report import InitReport
+from fastinit.streams import current_stream, set_default_stream, stream
 
-__all__ = [*_init_names, "InitReport", "Key", "Recipe", "RecipeError", "Rule", "init_model_", "keep"]
+__all__ = [
+    *_init_names,
+    "InitReport",
+    "Key",
+    "Recipe",
+    "RecipeError",
+    "Rule",
+    "current_stream",
+    "init_model_",
+    "keep",
+    "set_default_stream",
+    "stream",
+]

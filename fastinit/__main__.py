@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from fastinit import init, machine
 from fastinit.init import law_of
+from fastinit.self_check import by_law
+from fastinit.streams import current_stream
 
 # The names, not bench_models itself, which the other commands have no use for.
 _MODELS = ("llama-1b", "gpt2-xl", "vit-l", "resnet-50")
@@ -23,13 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def info() -> None:
     about = machine.describe()
-    isas = about.pop("isas")
+    isas, _ = about.pop("isas"), about.pop("torch_stream")
     assert isinstance(isas, list)
     for name, value in about.items():
         print(f"{name:<14}{value}")
     print(f"{'isas':<14}{' '.join(isas)} (FASTINIT_ISA=... forces one)")
+    print(f"{'stream':<14}{current_stream()} (fastinit.set_default_stream chooses)")
     print(f"{'keyed stream':<14}{' '.join(_native())}")
-    print(f"{'torch stream':<14}torch.nn.init itself")
+    for native, way in ((True, "native"), (False, "torch's own code")):
+        for types in by_law(native=native):
+            print(f"{'torch stream':<14}{types}: {way}")
 
 
 def _native() -> list[str]:

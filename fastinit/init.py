@@ -1,6 +1,8 @@
 """Every public name of torch.nn.init, with one more kind of generator: a `Key` of the keyed stream.
 
-With `generator=None` or a `torch.Generator` a function is torch's own. With a `Key` (or `key.shard(...)`) it fills
+With `generator=None` or a `torch.Generator` the numbers are torch's: on CPU the bits that the installed torch.nn.init
+writes, natively where that has been checked and by torch's own code everywhere else, and the generator is left in the
+same state. With a `Key` (or `key.shard(...)`, or in `fastinit.stream("keyed")`) a function fills
 float32, float64, bfloat16, float16, float8_e4m3fn and float8_e5m2 CPU tensors of any layout from the keyed stream: each
 value depends on (key, element index) alone, the same bits with any number of threads, any instruction set, any memory
 layout and any sharding. A wrong argument raises ValueError or TypeError before anything is written.
@@ -27,9 +29,8 @@ from fastinit import laws
 from fastinit._ops import fill_one
 from fastinit.key import Key, KeyShard
 from fastinit.laws import Law
-
-Generator = torch.Generator | Key | KeyShard | None
-_KEYED = (Key, KeyShard)
+from fastinit.streams import KEYED, Generator, current_stream, in_stream
+from fastinit.torch_stream import fill, fill_law, trunc_normal
 
 
 def _fill_keyed(
@@ -61,8 +62,11 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
 
     """
-    if isinstance(generator, _KEYED):
+    generator = in_stream(generator)
+    if isinstance(generator, KEYED):
         return _fill_keyed(uniform_, laws.uniform, tensor, generator, a=a, b=b)
+    if fill("uniform", tensor, a, b, generator):
+        return tensor
     return torch_init.uniform_(tensor, a, b, generator)
 
 
@@ -79,8 +83,11 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
 
     """
-    if isinstance(generator, _KEYED):
+    generator = in_stream(generator)
+    if isinstance(generator, KEYED):
         return _fill_keyed(normal_, laws.normal, tensor, generator, mean=mean, std=std)
+    if fill("normal", tensor, mean, std, generator):
+        return tensor
     return torch_init.normal_(tensor, mean, std, generator)
 
 
@@ -108,8 +115,11 @@ def trunc_normal_(
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
 
     """
-    if isinstance(generator, _KEYED):
+    generator = in_stream(generator)
+    if isinstance(generator, KEYED):
         return _fill_keyed(trunc_normal_, laws.trunc_normal, tensor, generator, mean=mean, std=std, a=a, b=b)
+    if trunc_normal(tensor, mean, std, a, b, generator):
+        return tensor
     return torch_init.trunc_normal_(tensor, mean, std, a, b, generator)
 
 
@@ -125,8 +135,11 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
 
     """
-    if isinstance(generator, _KEYED):
+    generator = in_stream(generator)
+    if isinstance(generator, KEYED):
         return _fill_keyed(xavier_uniform_, laws.xavier_uniform, tensor, generator, gain=gain)
+    if fill_law(laws.xavier_uniform, tensor, generator, gain):
+        return tensor
     return torch_init.xavier_uniform_(tensor, gain, generator)
 
 
@@ -142,8 +155,11 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
 
     """
-    if isinstance(generator, _KEYED):
+    generator = in_stream(generator)
+    if isinstance(generator, KEYED):
         return _fill_keyed(xavier_normal_, laws.xavier_normal, tensor, generator, gain=gain)
+    if fill_law(laws.xavier_normal, tensor, generator, gain):
+        return tensor
     return torch_init.xavier_normal_(tensor, gain, generator)
 
 
@@ -166,9 +182,12 @@ def kaiming_uniform_(
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
 
     """
-    if isinstance(generator, _KEYED):
+    generator = in_stream(generator)
+    if isinstance(generator, KEYED):
         make_law = laws.kaiming_uniform
         return _fill_keyed(kaiming_uniform_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
+    if fill_law(laws.kaiming_uniform, tensor, generator, a, mode, nonlinearity):
+        return tensor
     return torch_init.kaiming_uniform_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
 
 
@@ -192,15 +211,20 @@ def kaiming_normal_(
         generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
 
     """
-    if isinstance(generator, _KEYED):
+    generator = in_stream(generator)
+    if isinstance(generator, KEYED):
         make_law = laws.kaiming_normal
         return _fill_keyed(kaiming_normal_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
+    if fill_law(laws.kaiming_normal, tensor, generator, a, mode, nonlinearity):
+        return tensor
     return torch_init.kaiming_normal_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
 
 
 def _refuse_key(name: str, generator: Generator) -> torch.Generator | None:
-    if isinstance(generator, _KEYED):
+    if isinstance(generator, KEYED):
         raise TypeError(f"{name} has no keyed stream: generator must be None or a torch.Generator, got {generator!r}")
+    if current_stream() == "keyed":
+        raise TypeError(f'{name} has no keyed stream: call it within `with fastinit.stream("torch")`')
     return generator
 
 

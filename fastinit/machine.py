@@ -9,6 +9,7 @@ import torch
 
 from fastinit import _ops
 from fastinit._version import __version__
+from fastinit.self_check import by_law
 
 
 def describe() -> dict[str, str | int | list[str]]:
@@ -22,6 +23,7 @@ def describe() -> dict[str, str | int | list[str]]:
         "threads": torch.get_num_threads(),
         "isa": _ops.isa(),
         "isas": _ops.available_isas(),
+        "torch_stream": by_law(native=True),
     }
 
 

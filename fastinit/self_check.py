@@ -1,0 +1,129 @@
+"""Trust, but check: the native torch stream against torch's kernels, once a process, law, type and instruction set.
+
+torch's arithmetic is a choice of its build (which multiply-adds are fused, which vectors), so it is compared and not
+assumed: values by their bytes, `_version`, and the generator's state.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.init import trunc_normal_
+
+from fastinit import _C, torch_trunc_normal
+from fastinit.laws import KINDS
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_CAPABILITIES = ("AVX2", "AVX512")  # whose kernels have the same bits; those of DEFAULT have others
+# Means of zero and bounds of [0, 1) would hide how multiply-adds are rounded. Truncated normal: both of torch's ways.
+_NUMBERS = {
+    "uniform": ((-0.7, 0.9),),
+    "normal": ((0.3, 0.02),),
+    "trunc_normal": ((0.1, 1.0, -1.9, 1.9), (0.1, 1.0, 0.6, 1.6)),
+}
+_SHAPES = ((1253,), (7, 13), (5,))  # transposed, so that the second is not contiguous; it leaves a number for the third
+# As they were when fastinit was imported: other libraries patch them for a while.
+_TORCH: dict[str, Callable[..., Tensor]] = {
+    "uniform": Tensor.uniform_,
+    "normal": Tensor.normal_,
+    "trunc_normal": trunc_normal_,
+}
+
+_lock = threading.RLock()
+_warned = False
+
+
+def self_check(kind: str, dtype: torch.dtype) -> bool:
+    """Return whether the native fill of this law and type gives torch's bits; the first time it does not, warn."""
+    holds = _verdict(kind, dtype)
+    if not holds:
+        _warn()
+    return holds
+
+
+def verdicts() -> dict[tuple[str, torch.dtype], bool]:
+    """Return for each law and type whether its torch stream is native here, checking what was not checked yet."""
+    return {(kind, dtype): _verdict(kind, dtype) for kind in _NUMBERS for dtype in DTYPES}
+
+
+def by_law(*, native: bool) -> list[str]:
+    """List the laws with their types that are native here, or those that are left to torch's own code."""
+    found = verdicts()
+    types = {kind: [str(dtype)[6:] for dtype in DTYPES if found[kind, dtype] == native] for kind in _NUMBERS}
+    return [f"{kind}_ {' '.join(names)}" for kind, names in types.items() if names]
+
+
+def _verdict(kind: str, dtype: torch.dtype) -> bool:
+    pair = KINDS[kind], dtype
+    known = _C.torch_verdicts().get(pair)
+    if known is None:
+        with _lock:
+            known = _C.torch_verdicts().get(pair)  # another thread may have come first
+            if known is None:
+                known = _holds(kind, dtype)
+                _C.torch_verdict(*pair, known)
+    return known
+
+
+def _holds(kind: str, dtype: torch.dtype) -> bool:
+    if torch.backends.cpu.get_cpu_capability() not in _CAPABILITIES:
+        return False
+    if kind == "trunc_normal" and not torch_trunc_normal.is_known():
+        return False
+    if not all(_verdict(*pair) for pair in _needed(kind, dtype)):
+        return False
+    try:  # in a thread of its own, which has no mode, default device, inference mode or trace of the caller's
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(_agrees, kind, dtype).result()
+    except RuntimeError:  # torch's of any kind, or Python's that it ends and starts no more threads
+        return False
+
+
+def _needed(kind: str, dtype: torch.dtype) -> list[tuple[str, torch.dtype]]:
+    """List what must hold first: 16 bits alone can agree by chance, and a truncated normal is made of the other two."""
+    wider = [(kind, torch.float32)] if dtype.itemsize == 2 else []
+    parts = [("uniform", dtype), ("normal", dtype)] if kind == "trunc_normal" else []
+    return wider + parts
+
+
+def _agrees(kind: str, dtype: torch.dtype) -> bool:
+    torch.set_flush_denormal(False)  # the caller's setting came with the thread, and ends with it
+    ours, theirs = Generator("cpu").manual_seed(5), Generator("cpu").manual_seed(5)
+    for numbers in _NUMBERS[kind]:
+        for shape in _SHAPES:
+            mine, other = (torch.empty(shape, dtype=dtype, device="cpu") for _ in range(2))
+            _TORCH[kind](other.t(), *numbers, generator=theirs)
+            if not _native(kind, mine.t(), numbers, ours) or not _same(mine, other):
+                return False
+    return torch.equal(ours.get_state(), theirs.get_state())
+
+
+def _native(kind: str, tensor: Tensor, numbers: Any, generator: Generator) -> bool:
+    if kind == "trunc_normal":
+        mean, std, a, b = numbers
+        return torch_trunc_normal.fill(tensor, mean, std, a, b, generator)
+    first, second = numbers
+    return _C.torch_fill(tensor, KINDS[kind], first, second, generator, True) == _C.WRITTEN
+
+
+def _same(mine: Tensor, other: Tensor) -> bool:
+    return mine._version == other._version and torch.equal(mine.view(torch.uint8), other.view(torch.uint8))
+
+
+def _warn() -> None:
+    global _warned
+    with _lock:
+        if _warned:
+            return
+        _warned = True
+        left = ", ".join(by_law(native=False))
+    warnings.warn(
+        f"fastinit's native fills are not known to give the bits of this build of torch for {left}: there it calls "
+        "torch.nn.init's own code, for the same numbers, but no sooner. `python -m fastinit info` lists both.",
+        RuntimeWarning,
+        stacklevel=6,  # from a drop-in function
+    )

@@ -1,0 +1,70 @@
+"""The torch stream natively: the bits of the installed torch.nn.init on CPU, and its generator left in the same state.
+
+Each function says whether it has filled the tensor. Where it has not, nothing has happened, and the caller calls
+torch's own function with the arguments as they were given: it fills, warns or raises as it always does.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import _get_function_stack_at, _len_torch_function_stack
+from torch.compiler import is_compiling
+from torch.overrides import has_torch_function_variadic
+
+from fastinit import _C, torch_trunc_normal
+from fastinit.laws import KINDS, Law
+from fastinit.self_check import self_check, verdicts
+
+__all__ = ["fill", "fill_law", "self_check", "trunc_normal", "verdicts"]
+
+_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+# Of any other type, torch.nn.init is to make what it makes.
+_PLAIN_ARGUMENTS = frozenset((float, int, str))
+
+
+def fill(kind: str, tensor: Tensor, first: float, second: float, generator: torch.Generator | None) -> bool:
+    """Fill with "uniform" on [first, second) or "normal" of mean `first` and standard deviation `second`."""
+    return _is_ours(tensor) and _fill(kind, tensor, first, second, generator)
+
+
+def fill_law(make_law: Callable[..., Law], tensor: Tensor, generator: torch.Generator | None, *arguments: Any) -> bool:
+    """Fill with the uniform or normal law that follows from the tensor's shape and these arguments."""
+    plain = _PLAIN_ARGUMENTS.issuperset(map(type, arguments))
+    if not (plain and _is_ours(tensor) and _C.torch_takes(tensor, generator)):
+        return False
+    kind, (first, second, _, _) = make_law(tensor.shape, *arguments)
+    return _fill(kind, tensor, first, second, generator)
+
+
+def trunc_normal(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: torch.Generator | None
+) -> bool:
+    """Fill with the normal law truncated to [a, b], by torch's own algorithm."""
+    if not (_is_ours(tensor) and _C.torch_takes(tensor, generator) and self_check("trunc_normal", tensor.dtype)):
+        return False
+    return torch_trunc_normal.fill(tensor, mean, std, a, b, generator)
+
+
+def _is_ours(tensor: Tensor) -> bool:
+    """Say whether no torch.compile and no __torch_function__ wants to see torch's own function called."""
+    if is_compiling():
+        return False
+    return not has_torch_function_variadic(tensor) or _has_default_device_alone(tensor)
+
+
+def _has_default_device_alone(tensor: Tensor) -> bool:
+    """Say whether what is in force is `with torch.device(...)` and nothing else: that is for new tensors only."""
+    if type(tensor) not in _PLAIN_TENSORS or _len_torch_function_stack() != 1:
+        return False
+    from torch.utils._device import DeviceContext  # which `import torch` alone does not load
+
+    return type(_get_function_stack_at(0)) is DeviceContext
+
+
+def _fill(kind: str, tensor: Tensor, first: float, second: float, generator: torch.Generator | None) -> bool:
+    done = _C.torch_fill(tensor, KINDS[kind], first, second, generator)
+    if done == _C.UNCHECKED and self_check(kind, tensor.dtype):
+        done = _C.torch_fill(tensor, KINDS[kind], first, second, generator)
+    return done == _C.WRITTEN
