@@ -2,10 +2,24 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch_stream import GUARD, compare, guarded, handmade_state, memory_of, stand_in, state_of, torch_unreachable
+import torch_stream
+from cases import LAYOUTS
+from torch_stream import (
+    GUARD,
+    NATIVE,
+    compare,
+    guarded,
+    handmade_state,
+    memory_of,
+    must_be_own,
+    stand_in,
+    state_of,
+    torch_calls,
+)
 
 import fastinit
 
@@ -115,15 +129,49 @@ def test_handmade_words_are_drawn_and_the_cached_normal_is_taken() -> None:
     assert (torch.rand(600, generator=generator) * 2**24).long().equal(words[24:] & 0xFFFFFF)
 
 
-def test_torch_is_unreachable() -> None:
-    """By its functions and by the methods they call, and only inside."""
-    for fill in (torch.nn.init.uniform_, torch.nn.init.xavier_normal_, torch.nn.init.trunc_normal_):
-        with torch_unreachable(), pytest.raises(AssertionError, match="torch's own fill"):
-            fill(torch.empty(2, 2))
-        fill(torch.empty(2, 2))
-    with torch_unreachable(), pytest.raises(AssertionError, match="torch's own fill"):
+def test_calls_of_torch_are_seen() -> None:
+    """Of its functions and of the methods they call, and only inside."""
+    with torch_calls() as calls:
+        torch.nn.init.uniform_(torch.empty(2, 2))
+        torch.nn.init.xavier_normal_(torch.empty(2, 2))
+        torch.nn.init.trunc_normal_(torch.empty(2, 2), std=0.02)
         torch.empty(3).normal_()
+    assert calls == [
+        *("_no_grad_uniform_", "uniform_"),
+        *("_no_grad_normal_", "normal_"),
+        *("_no_grad_trunc_normal_", "normal_"),
+        "normal_",
+    ]
     assert "normal_" not in torch.Tensor.__dict__
+
+
+@pytest.mark.skipif(not NATIVE, reason="no native fills yet")
+def test_torch_s_fill_in_the_place_of_fastinit_s_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastinit, "normal_", torch_normal_)
+    with pytest.raises(AssertionError, match="written by torch's _no_grad_normal_, normal_"):
+        compare("normal_", torch.empty(7), 0.3, 0.02, state=state_of())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "layout", "own"),
+    [
+        (("uniform_", -0.7, 0.9), "every second column", True),
+        (("uniform_", 0.0, 1e39), "contiguous", False),
+        (("trunc_normal_",), "contiguous", True),
+        (("trunc_normal_",), "transposed", True),
+        (("trunc_normal_",), "every second column", False),
+        (("trunc_normal_", 0.0, 1.0, -0.3, 0.4), "contiguous", False),
+        (("trunc_normal_", 0.0, 1.0, -0.4, float("inf")), "contiguous", False),
+    ],
+)
+def test_where_fastinit_itself_must_write(
+    monkeypatch: pytest.MonkeyPatch, numbers: tuple[Any, ...], layout: str, own: bool
+) -> None:
+    monkeypatch.setattr(torch_stream, "NATIVE", True)
+    verdicts = {(law, torch.float32): True for law in (1, 2, 3)}
+    monkeypatch.setattr(fastinit._C, "torch_verdicts", lambda: verdicts, raising=False)
+    name, *arguments = numbers
+    assert must_be_own(name, LAYOUTS[layout](5, 7, dtype=torch.float32), tuple(arguments), {"generator": None}) == own
 
 
 def test_a_generator_not_given_is_the_default_one_and_gets_its_state_back() -> None:
