@@ -177,6 +177,7 @@ Workers workers() {
           [](int64_t tasks, const std::function<void(int64_t)>& run) {
             if (tasks == 1) return run(0);
             at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+              const DefaultFloatEnvironment environment;  // as on the calling thread: see ordinary_tensor
               for (int64_t task = begin; task < end; ++task) run(task);
             });
           }};
