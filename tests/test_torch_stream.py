@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from torch_cases import LAWS, NUMBERS, OPTIONS, SIZES, STATES, UNIFORM_BRANCH, small_tensors, views
-from torch_stream import DTYPES, LAW, NATIVE, compare, settle, state_of, threads, torch_calls
+from torch_stream import DTYPES, LAW, NATIVE, compare, settle, state_of, torch_calls
 
 import fastinit
 from fastinit import _C
@@ -19,13 +19,6 @@ from fastinit import _C
 pytestmark = pytest.mark.usefixtures("isa")
 of_every_type = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 of_every_law = pytest.mark.parametrize("name", LAWS)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several are test_torch_stream_threads.py's business; torch's trunc_normal_ is slow where others use the cores."""
-    with threads(1):
-        yield
 
 
 @of_every_type

@@ -8,10 +8,11 @@ import contextlib
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -123,6 +124,7 @@ class Left(NamedTuple):
     versions: int
     state: bytes
     default_state: bytes
+    following: bytes  # what torch.rand then gives
 
 
 def leave(function: Callable[..., Any], tensor: torch.Tensor, numbers: Any, keywords: dict[str, Any]) -> Left:
@@ -142,6 +144,7 @@ def leave(function: Callable[..., Any], tensor: torch.Tensor, numbers: Any, keyw
         tensor._version - version,
         bytes_of(generator.get_state()),
         bytes_of(torch.default_generator.get_state()),
+        bytes_of(torch.rand(1, generator=generator)),
     )
 
 
@@ -151,7 +154,7 @@ def difference(expected: Left, found: Left) -> str:
         if one == other:
             continue
         if isinstance(one, bytes) and isinstance(other, bytes):
-            at = [i for i, (x, y) in enumerate(zip(one, other, strict=True)) if x != y]
+            at = np.flatnonzero(np.frombuffer(one, np.uint8) != np.frombuffer(other, np.uint8))
             return f"{field}: {len(at)} of {len(one)} bytes differ, the first at {at[0]}"
         return f"{field}: torch {one!r}, fastinit {other!r}"
     return ""
@@ -222,26 +225,36 @@ def compare(
     state: torch.Tensor,
     given: bool = True,
     ours: Any = fastinit,
+    counts: Sequence[int] = (1,),
     **keywords: Any,
 ) -> Left:
-    """Fail unless fastinit leaves what torch leaves, and wrote it where it must; return what torch leaves."""
-    settle(tensor.dtype)
-    lefts, following = [], []
-    for module in (torch.nn.init, ours):
+    """Fail unless fastinit leaves what torch leaves, and wrote it where it must; return what torch leaves.
+
+    `given`: by a generator that is given, not the default one. fastinit goes through all these `counts` of threads;
+    torch uses one, which is quicker where other programs use the cores, and makes no other difference.
+    """
+
+    def left_by(module: Any) -> tuple[Left, list[str]]:
         with generator_in(state, given) as generator:
             arguments = {**keywords, "generator": generator if given else None}
             with torch_calls() if module is fastinit else contextlib.nullcontext([]) as calls:
-                lefts.append(leave(getattr(module, name), guarded(tensor), numbers, arguments))
-            following.append(bytes_of(torch.rand(1, generator=generator)))
-    differs = difference(*lefts) or ("" if following[0] == following[1] else "the next torch.rand")
-    if calls and lefts[0].result == "the tensor" and must_be_own(name, tensor, numbers, keywords):
-        differs = f"written by torch's {', '.join(calls)}"
-    if differs:
-        raise AssertionError(
-            f"{name}{numbers or ''} {keywords or ''} of {tensor.dtype}, shape {tuple(tensor.shape)}, strides "
-            f"{tensor.stride()}, {'given' if given else 'default'} generator: {differs}"
-        )
-    return lefts[0]
+                return leave(getattr(module, name), guarded(tensor), numbers, arguments), calls
+
+    settle(tensor.dtype)
+    with threads(1):
+        expected, _ = left_by(torch.nn.init)
+    for count in counts:
+        with threads(count):
+            found, calls = left_by(ours)
+        differs = difference(expected, found)
+        if calls and expected.result == "the tensor" and must_be_own(name, tensor, numbers, keywords):
+            differs = f"written by torch's {', '.join(calls)}"
+        if differs:
+            raise AssertionError(
+                f"{name}{numbers or ''} {keywords or ''} of {tensor.dtype}, shape {tuple(tensor.shape)}, strides "
+                f"{tensor.stride()}, {'given' if given else 'default'} generator, {count} threads: {differs}"
+            )
+    return expected
 
 
 def stand_in(**functions: Callable[..., Any]) -> SimpleNamespace:
