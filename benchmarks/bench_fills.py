@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timing import fastest
+from timing import against, fastest
 
 import fastinit
 from fastinit import _C, Key, _ops, machine
@@ -138,10 +138,6 @@ def main() -> None:
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
-
-
-def against(ratio: float, target: float | None, bound: str) -> str:
-    return f"{ratio:.2f}" if target is None else f"{ratio:.2f} ({bound} {target:g})"
 
 
 if __name__ == "__main__":

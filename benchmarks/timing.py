@@ -13,3 +13,8 @@ def fastest(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
             run()
             best[name] = min(best[name], time.perf_counter() - started)
     return best
+
+
+def against(ratio: float, target: float | None, bound: str) -> str:
+    """Return the ratio with what it was meant to be: `bound` is "at least" or "at most"."""
+    return f"{ratio:.2f}" if target is None else f"{ratio:.2f} ({bound} {target:g})"
