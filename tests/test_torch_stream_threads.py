@@ -1,5 +1,6 @@
 """The torch stream with any number of threads: the same bits and state, whether they share a tensor or a generator."""
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -170,12 +171,12 @@ def test_python_threads_that_share_a_generator_lose_and_repeat_nothing(kind: str
 
 
 def test_a_fill_without_the_generator_s_lock_is_noticed() -> None:
-    meet = threading.Barrier(2)
+    meet, calls = threading.Barrier(2), itertools.count()
 
     def unlocked(chunk: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         private = torch.Generator()
         private.set_state(generator.get_state())
-        if threading.active_count() > 2:
+        if next(calls) >= 10:  # those of one thread come first
             meet.wait(10)
         torch.nn.init.uniform_(chunk, generator=private)
         generator.set_state(private.get_state())
