@@ -357,17 +357,18 @@ void torch_normal(const TorchTarget& target, const NormalNumbers& law, TorchGene
 bool torch_trunc_normal(const TorchTarget& target, const NormalNumbers& law, double a, double b,
                         TorchGenerator& generator, const Workers& workers) {
   const float low = static_cast<float>(a), high = static_cast<float>(b);
+  const bool rarely_left = law.mean - a > 3 * law.std && b - law.mean > 3 * law.std;
   auto itself = [](auto x) { return x; };
   if (target.dtype == DType::kFloat64) return trunc_normal_by_copies(target, law, a, b, itself, generator, workers);
   if (!is_16_bit(target.dtype)) {
     if (!target.in_blocks) return trunc_normal_by_copies(target, law, low, high, itself, generator, workers);
-    return trunc_normal_in_blocks(target, law, {low, high}, generator.engine, workers);
+    return trunc_normal_in_blocks(target, law, {low, high, rarely_left}, generator.engine, workers);
   }
   const uint16_t low16 = rounded16(target.dtype, low), high16 = rounded16(target.dtype, high);
   if (!target.in_blocks) return trunc_normal_by_copies(target, law, low16, high16, ordered16, generator, workers);
   const float above = least_reaching(target.dtype, ordered16(high16) + 1);
   const TorchWindow window{least_reaching(target.dtype, ordered16(low16)),
-                           std::nextafter(above, -std::numeric_limits<float>::infinity())};
+                           std::nextafter(above, -std::numeric_limits<float>::infinity()), rarely_left};
   return trunc_normal_in_blocks(target, law, window, generator.engine, workers);
 }
 

@@ -75,6 +75,9 @@ FASTINIT_INLINE Int high_words(Int a, Int b) {
 }
 FASTINIT_INLINE Int low_words(Int a, Int b) { return {_mm256_blend_epi32(a.v, _mm256_shuffle_epi32(b.v, 0xA0), 0xAA)}; }
 
+FASTINIT_INLINE Int shifted(Int a, Int b) {
+  return {_mm256_alignr_epi8(_mm256_permute2x128_si256(a.v, b.v, 0x21), a.v, 4)};
+}
 FASTINIT_INLINE Int swap_words(Int a) { return {_mm256_shuffle_epi32(a.v, 0xB1)}; }
 FASTINIT_INLINE Int even_lanes(Int a, Int b) { return {_mm256_unpacklo_epi64(a.v, b.v)}; }
 FASTINIT_INLINE Int odd_lanes(Int a, Int b) { return {_mm256_unpackhi_epi64(a.v, b.v)}; }

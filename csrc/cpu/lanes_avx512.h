@@ -85,6 +85,8 @@ FASTINIT_INLINE Int low_words(Int a, Int b) {
   return {_mm512_mask_shuffle_epi32(a.v, 0xAAAA, b.v, static_cast<_MM_PERM_ENUM>(0xA0))};
 }
 
+// the words of a but the first, and then the first of b
+FASTINIT_INLINE Int shifted(Int a, Int b) { return {_mm512_alignr_epi32(b.v, a.v, 1)}; }
 // the two words of each 64-bit lane in each other's place
 FASTINIT_INLINE Int swap_words(Int a) { return {_mm512_shuffle_epi32(a.v, static_cast<_MM_PERM_ENUM>(0xB1))}; }
 // of the 64-bit lanes of a and then b: those with even and those with odd numbers, in the order that store_pairs undoes

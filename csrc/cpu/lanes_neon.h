@@ -76,6 +76,7 @@ FASTINIT_INLINE Int high_word(Int a) { return from_u64(vshrq_n_u64(u64(a), 32));
 FASTINIT_INLINE Int high_words(Int a, Int b) { return {vtrn2q_u32(a.v, b.v)}; }
 FASTINIT_INLINE Int low_words(Int a, Int b) { return {vtrn1q_u32(a.v, b.v)}; }
 
+FASTINIT_INLINE Int shifted(Int a, Int b) { return {vextq_u32(a.v, b.v, 1)}; }
 FASTINIT_INLINE Int swap_words(Int a) { return {vrev64q_u32(a.v)}; }
 FASTINIT_INLINE Int even_lanes(Int a, Int b) { return from_u64(vzip1q_u64(u64(a), u64(b))); }
 FASTINIT_INLINE Int odd_lanes(Int a, Int b) { return from_u64(vzip2q_u64(u64(a), u64(b))); }

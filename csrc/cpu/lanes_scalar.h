@@ -76,6 +76,7 @@ FASTINIT_INLINE Int high_word(Int a) { return {a.high, a.high}; }
 FASTINIT_INLINE Int high_words(Int a, Int b) { return {a.high, b.high}; }
 FASTINIT_INLINE Int low_words(Int a, Int b) { return {a.low, b.low}; }
 
+FASTINIT_INLINE Int shifted(Int a, Int b) { return {a.high, b.low}; }
 FASTINIT_INLINE Int swap_words(Int a) { return {a.high, a.low}; }
 FASTINIT_INLINE Int even_lanes(Int a, Int) { return a; }
 FASTINIT_INLINE Int odd_lanes(Int, Int b) { return b; }

@@ -17,6 +17,7 @@ struct TorchUniform {
 // float32 and narrower types: values below `low` or above `high` are outside once they are rounded to the type.
 struct TorchWindow {
   float low, high;
+  bool rarely_left;  // hardly ever: worth a branch that is then foreseen
 };
 
 struct TorchKernels {
