@@ -1,5 +1,5 @@
 // The op fastinit::fill_ and the module fastinit._C: argument checks, then a plan of plain structs, then the kernels on
-// torch's threads. The only file with torch's headers.
+// torch's threads.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
@@ -14,6 +14,8 @@
 #include "laws.h"
 #include "maths/philox.h"
 #include "plan.h"
+#include "tensor_layout.h"
+#include "torch_stream.h"
 
 namespace fastinit {
 namespace {
@@ -108,22 +110,6 @@ std::vector<Dim> dims_of(const at::Tensor& tensor, at::IntArrayRef global, at::I
                       "global_shape must have fewer than 2^63 elements, got ", global);
   }
   return dims;
-}
-
-// Whether each dimension steps over all that the nearer ones reach, so that no two elements share memory.
-bool elements_apart(const at::Tensor& tensor) {
-  if (tensor.is_non_overlapping_and_dense()) return true;
-  std::vector<std::pair<int64_t, int64_t>> dims;  // stride, size
-  for (int64_t d = 0; d < tensor.dim(); ++d) {
-    if (tensor.size(d) > 1) dims.emplace_back(tensor.stride(d), tensor.size(d));
-  }
-  std::sort(dims.begin(), dims.end());
-  int64_t reach = 0;
-  for (const auto& [stride, size] : dims) {
-    if (stride <= reach) return false;
-    reach += stride * (size - 1);
-  }
-  return true;
 }
 
 void check_tensor(const at::Tensor& tensor, at::Device device) {
@@ -309,12 +295,16 @@ PYBIND11_MODULE(_C, m) {
   m.def("fill_many", torch::wrap_pybind_function(fill_many));
   m.def("philox", philox);
   m.def("isa", [] { return isa().name; });
-  m.def("use_isa", use_isa);  // for tests: everyone else sets FASTINIT_ISA
+  m.def("use_isa", [](const std::string& name) {  // for tests: everyone else sets FASTINIT_ISA
+    use_isa(name);
+    forget_verdicts();
+  });
   m.def("available_isas", [] {
     std::vector<std::string> names;
     for (const Isa& isa : available_isas()) names.emplace_back(isa.name);
     return names;
   });
+  bind_torch_stream(m);
 }
 
 }  // namespace fastinit

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -12,10 +13,11 @@
 FASTINIT_TARGET_BEGIN("avx2,fma,f16c")
 #include "kernels-inl.h"
 #include "lanes_avx2.h"
+#include "torch_kernels-inl.h"
 FASTINIT_TARGET_END
 
 namespace fastinit {
-const Isa kAvx2{"avx2", fill<avx2::Lanes>};
+const Isa kAvx2{"avx2", fill<avx2::Lanes>, torch_stream::Kernels<avx2::Lanes>::kTable};
 }  // namespace fastinit
 
 #endif

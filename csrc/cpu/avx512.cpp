@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -18,10 +19,11 @@
 FASTINIT_TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,fma")
 #include "kernels-inl.h"
 #include "lanes_avx512.h"
+#include "torch_kernels-inl.h"
 FASTINIT_TARGET_END
 
 namespace fastinit {
-const Isa kAvx512{"avx512", fill<avx512::Lanes>};
+const Isa kAvx512{"avx512", fill<avx512::Lanes>, torch_stream::Kernels<avx512::Lanes>::kTable};
 }  // namespace fastinit
 
 #endif

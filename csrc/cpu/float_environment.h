@@ -1,5 +1,4 @@
-// While it lives, this thread rounds to nearest and keeps subnormal numbers, whatever torch.set_flush_denormal or
-// fesetround set; then everything is put back.
+// How this thread rounds and whether it keeps subnormal numbers, which torch.set_flush_denormal and fesetround change.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +8,21 @@
 
 namespace fastinit {
 
+// Whether this thread rounds to nearest and keeps subnormal numbers.
+inline bool is_default_float_environment() {
+#if defined(__SSE2__)
+  constexpr unsigned kFlags = 0x3F;  // exceptions that were seen, of no consequence
+  return (_mm_getcsr() & ~kFlags) == 0x1F80;
+#elif defined(__aarch64__)
+  uint64_t control;
+  asm volatile("mrs %0, fpcr" : "=r"(control));
+  return control == 0;
+#else
+  return true;
+#endif
+}
+
+// While it lives, this thread rounds to nearest and keeps subnormal numbers; then everything is put back.
 class DefaultFloatEnvironment {
  public:
 #if defined(__SSE2__)

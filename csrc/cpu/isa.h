@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../plan.h"
+#include "torch_kernels.h"
 
 namespace fastinit {
 
@@ -12,6 +13,7 @@ struct Isa {
   const char* name;
   // Elements first .. first + count of the job's stream, into dense memory. Any law but the constant one.
   void (*fill)(const FillJob& job, void* out, uint64_t first, int64_t count);
+  TorchKernels torch;
 };
 
 // Those that were compiled in and that this processor has; the best one first.

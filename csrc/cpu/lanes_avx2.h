@@ -25,7 +25,9 @@ struct Lanes {
   using Int = avx2::Int;
   using Float = avx2::Float;
   using Double = avx2::Double;
+  using Mask = avx2::Mask;
   static constexpr int kBlocks = 4;
+  static constexpr int kWords = 8;
   static constexpr int kUnroll = 2;  // sixteen registers hold no more
 
   FASTINIT_INLINE static Int int32(uint32_t x) { return {_mm256_set1_epi32(static_cast<int>(x))}; }
@@ -34,6 +36,10 @@ struct Lanes {
   FASTINIT_INLINE static Double f64(double x) { return {_mm256_set1_pd(x)}; }
   FASTINIT_INLINE static Int iota() { return {_mm256_set_epi64x(3, 2, 1, 0)}; }
   FASTINIT_INLINE static Int iota_interleaved() { return {_mm256_set_epi64x(3, 1, 2, 0)}; }
+  FASTINIT_INLINE static Int load(const uint32_t* from) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))};
+  }
+  FASTINIT_INLINE static Int load_rows(const uint32_t* from) { return load(from); }
 };
 
 // 32-bit integers
@@ -69,6 +75,10 @@ FASTINIT_INLINE Int high_words(Int a, Int b) {
 }
 FASTINIT_INLINE Int low_words(Int a, Int b) { return {_mm256_blend_epi32(a.v, _mm256_shuffle_epi32(b.v, 0xA0), 0xAA)}; }
 
+FASTINIT_INLINE Int swap_words(Int a) { return {_mm256_shuffle_epi32(a.v, 0xB1)}; }
+FASTINIT_INLINE Int even_lanes(Int a, Int b) { return {_mm256_unpacklo_epi64(a.v, b.v)}; }
+FASTINIT_INLINE Int odd_lanes(Int a, Int b) { return {_mm256_unpackhi_epi64(a.v, b.v)}; }
+
 // float32
 FASTINIT_INLINE Float operator+(Float a, Float b) { return {_mm256_add_ps(a.v, b.v)}; }
 FASTINIT_INLINE Float operator-(Float a, Float b) { return {_mm256_sub_ps(a.v, b.v)}; }
@@ -81,6 +91,7 @@ FASTINIT_INLINE Float max(Float a, Float b) { return {_mm256_max_ps(a.v, b.v)}; 
 FASTINIT_INLINE Int bits(Float a) { return {_mm256_castps_si256(a.v)}; }
 FASTINIT_INLINE Float from_bits(Int a) { return {_mm256_castsi256_ps(a.v)}; }
 FASTINIT_INLINE Float to_float(Int a) { return {_mm256_cvtepi32_ps(a.v)}; }
+FASTINIT_INLINE Int truncated(Float a) { return {_mm256_cvttps_epi32(a.v)}; }
 // Both halves are exact with their exponents put on, and so is the constants' removal: the last addition alone rounds.
 FASTINIT_INLINE Float to_float_unsigned(Int a) {
   const __m256i low = _mm256_blend_epi16(a.v, _mm256_set1_epi32(0x4B000000), 0xAA);  // 2^23 + low half
@@ -97,6 +108,27 @@ FASTINIT_INLINE Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.v, b.v)}
 FASTINIT_INLINE bool any(Mask m) { return _mm256_movemask_ps(m.v) != 0; }
 FASTINIT_INLINE Float select(Mask m, Float a, Float b) { return {_mm256_blendv_ps(b.v, a.v, m.v)}; }
 FASTINIT_INLINE Int select(Mask m, Int a, Int b) { return bits(select(m, from_bits(a), from_bits(b))); }
+FASTINIT_INLINE Float select_top(Int s, Float a, Float b) {
+  return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(s.v))};
+}
+// For each mask of 8 lanes, the numbers of those it marks, one a byte.
+struct MarkedLanes {
+  uint64_t of[256];
+  constexpr MarkedLanes() : of{} {
+    for (int mask = 0; mask < 256; ++mask) {
+      for (int lane = 0, n = 0; lane < 8; ++lane) {
+        if ((mask >> lane & 1) != 0) of[mask] |= static_cast<uint64_t>(lane) << (8 * n++);
+      }
+    }
+  }
+};
+inline constexpr MarkedLanes kMarkedLanes;
+FASTINIT_INLINE int append(uint32_t* to, Mask m, Int a) {
+  const int mask = _mm256_movemask_ps(m.v);
+  const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(kMarkedLanes.of[mask])));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(a.v, order));
+  return __builtin_popcount(mask);
+}
 FASTINIT_INLINE Int to_half(Float a) {
   return {_mm256_cvtepu16_epi32(_mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))};
 }
@@ -136,11 +168,13 @@ FASTINIT_INLINE void store_pairs(double* out, Double even, Double odd) {
   _mm256_storeu_pd(out, _mm256_unpacklo_pd(even.v, odd.v));
   _mm256_storeu_pd(out + 4, _mm256_unpackhi_pd(even.v, odd.v));
 }
+FASTINIT_INLINE void store_rows(float* out, Float a) { _mm256_storeu_ps(out, a.v); }
 FASTINIT_INLINE void store_words(void* out, Int a) { _mm256_storeu_si256(static_cast<__m256i*>(out), a.v); }
 FASTINIT_INLINE void store_halfwords(void* out, Int a) {
   const __m256i low = _mm256_and_si256(a.v, _mm256_set1_epi32(0xFFFF));
   const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
   _mm_storeu_si128(static_cast<__m128i*>(out), _mm256_castsi256_si128(packed));
 }
+FASTINIT_INLINE void store_halfword_rows(uint16_t* out, Int a) { store_halfwords(out, a); }
 
 }  // namespace fastinit::avx2

@@ -30,7 +30,9 @@ struct Lanes {
   using Int = neon::Int;
   using Float = neon::Float;
   using Double = neon::Double;
+  using Mask = neon::Mask;
   static constexpr int kBlocks = 2;
+  static constexpr int kWords = 4;
   static constexpr int kUnroll = 2;
 
   FASTINIT_INLINE static Int int32(uint32_t x) { return {vdupq_n_u32(x)}; }
@@ -39,6 +41,8 @@ struct Lanes {
   FASTINIT_INLINE static Double f64(double x) { return {vdupq_n_f64(x)}; }
   FASTINIT_INLINE static Int iota() { return from_u64(vcombine_u64(vcreate_u64(0), vcreate_u64(1))); }
   FASTINIT_INLINE static Int iota_interleaved() { return iota(); }  // the zips below cross the whole register
+  FASTINIT_INLINE static Int load(const uint32_t* from) { return {vld1q_u32(from)}; }
+  FASTINIT_INLINE static Int load_rows(const uint32_t* from) { return load(from); }
 };
 
 // 32-bit integers
@@ -72,6 +76,10 @@ FASTINIT_INLINE Int high_word(Int a) { return from_u64(vshrq_n_u64(u64(a), 32));
 FASTINIT_INLINE Int high_words(Int a, Int b) { return {vtrn2q_u32(a.v, b.v)}; }
 FASTINIT_INLINE Int low_words(Int a, Int b) { return {vtrn1q_u32(a.v, b.v)}; }
 
+FASTINIT_INLINE Int swap_words(Int a) { return {vrev64q_u32(a.v)}; }
+FASTINIT_INLINE Int even_lanes(Int a, Int b) { return from_u64(vzip1q_u64(u64(a), u64(b))); }
+FASTINIT_INLINE Int odd_lanes(Int a, Int b) { return from_u64(vzip2q_u64(u64(a), u64(b))); }
+
 // float32
 FASTINIT_INLINE Float operator+(Float a, Float b) { return {vaddq_f32(a.v, b.v)}; }
 FASTINIT_INLINE Float operator-(Float a, Float b) { return {vsubq_f32(a.v, b.v)}; }
@@ -82,6 +90,7 @@ FASTINIT_INLINE Float sqrt(Float a) { return {vsqrtq_f32(a.v)}; }
 FASTINIT_INLINE Int bits(Float a) { return {vreinterpretq_u32_f32(a.v)}; }
 FASTINIT_INLINE Float from_bits(Int a) { return {vreinterpretq_f32_u32(a.v)}; }
 FASTINIT_INLINE Float to_float(Int a) { return {vcvtq_f32_s32(vreinterpretq_s32_u32(a.v))}; }
+FASTINIT_INLINE Int truncated(Float a) { return {vreinterpretq_u32_s32(vcvtq_s32_f32(a.v))}; }
 FASTINIT_INLINE Float to_float_unsigned(Int a) { return {vcvtq_f32_u32(a.v)}; }
 FASTINIT_INLINE Float flip_sign(Float a, Int s) { return from_bits(bits(a) ^ (s & Lanes::int32(0x80000000u))); }
 FASTINIT_INLINE Mask operator<(Float a, Float b) { return {vcltq_f32(a.v, b.v)}; }
@@ -92,6 +101,20 @@ FASTINIT_INLINE Float select(Mask m, Float a, Float b) { return {vbslq_f32(m.v, 
 FASTINIT_INLINE Float min(Float a, Float b) { return select(a < b, a, b); }
 FASTINIT_INLINE Float max(Float a, Float b) { return select(b < a, a, b); }
 FASTINIT_INLINE Int select(Mask m, Int a, Int b) { return {vbslq_u32(m.v, a.v, b.v)}; }
+FASTINIT_INLINE Float select_top(Int s, Float a, Float b) {
+  return {vbslq_f32(vreinterpretq_u32_s32(vshrq_n_s32(vreinterpretq_s32_u32(s.v), 31)), a.v, b.v)};
+}
+FASTINIT_INLINE int append(uint32_t* to, Mask m, Int a) {
+  if (!any(m)) return 0;
+  uint32_t marked[4], values[4];
+  vst1q_u32(marked, m.v);
+  vst1q_u32(values, a.v);
+  int n = 0;
+  for (int lane = 0; lane < 4; ++lane) {
+    if (marked[lane] != 0) to[n++] = values[lane];
+  }
+  return n;
+}
 FASTINIT_INLINE Int to_half(Float a) { return {vmovl_u16(vreinterpret_u16_f16(vcvt_f16_f32(a.v)))}; }
 
 // float64
@@ -123,7 +146,9 @@ FASTINIT_INLINE void store_pairs(double* out, Double even, Double odd) {
   vst1q_f64(out, vzip1q_f64(even.v, odd.v));
   vst1q_f64(out + 2, vzip2q_f64(even.v, odd.v));
 }
+FASTINIT_INLINE void store_rows(float* out, Float a) { vst1q_f32(out, a.v); }
 FASTINIT_INLINE void store_words(void* out, Int a) { vst1q_u32(static_cast<uint32_t*>(out), a.v); }
 FASTINIT_INLINE void store_halfwords(void* out, Int a) { vst1_u16(static_cast<uint16_t*>(out), vmovn_u32(a.v)); }
+FASTINIT_INLINE void store_halfword_rows(uint16_t* out, Int a) { store_halfwords(out, a); }
 
 }  // namespace fastinit::neon

@@ -29,7 +29,9 @@ struct Lanes {
   using Int = scalar::Int;
   using Float = scalar::Float;
   using Double = scalar::Double;
+  using Mask = scalar::Mask;
   static constexpr int kBlocks = 1;
+  static constexpr int kWords = 2;
   static constexpr int kUnroll = 2;
 
   FASTINIT_INLINE static Int int32(uint32_t x) { return {x, x}; }
@@ -38,6 +40,8 @@ struct Lanes {
   FASTINIT_INLINE static Double f64(double x) { return {x}; }
   FASTINIT_INLINE static Int iota() { return {0, 0}; }
   FASTINIT_INLINE static Int iota_interleaved() { return {0, 0}; }
+  FASTINIT_INLINE static Int load(const uint32_t* from) { return {from[0], from[1]}; }
+  FASTINIT_INLINE static Int load_rows(const uint32_t* from) { return load(from); }
 };
 
 // 32-bit integers
@@ -72,6 +76,10 @@ FASTINIT_INLINE Int high_word(Int a) { return {a.high, a.high}; }
 FASTINIT_INLINE Int high_words(Int a, Int b) { return {a.high, b.high}; }
 FASTINIT_INLINE Int low_words(Int a, Int b) { return {a.low, b.low}; }
 
+FASTINIT_INLINE Int swap_words(Int a) { return {a.high, a.low}; }
+FASTINIT_INLINE Int even_lanes(Int a, Int) { return a; }
+FASTINIT_INLINE Int odd_lanes(Int, Int b) { return b; }
+
 // float32
 FASTINIT_INLINE uint32_t bits(float x) {
   uint32_t b;
@@ -102,6 +110,9 @@ FASTINIT_INLINE Float from_bits(Int a) { return {float_from_bits(a.low), float_f
 FASTINIT_INLINE Float to_float(Int a) {
   return {static_cast<float>(static_cast<int32_t>(a.low)), static_cast<float>(static_cast<int32_t>(a.high))};
 }
+FASTINIT_INLINE Int truncated(Float a) {
+  return {static_cast<uint32_t>(static_cast<int32_t>(a.low)), static_cast<uint32_t>(static_cast<int32_t>(a.high))};
+}
 FASTINIT_INLINE Float to_float_unsigned(Int a) { return {static_cast<float>(a.low), static_cast<float>(a.high)}; }
 FASTINIT_INLINE Float flip_sign(Float a, Int s) { return from_bits(bits(a) ^ (s & Lanes::int32(0x80000000u))); }
 FASTINIT_INLINE Mask operator<(Float a, Float b) { return {a.low < b.low, a.high < b.high}; }
@@ -109,6 +120,15 @@ FASTINIT_INLINE Mask operator|(Mask a, Mask b) { return {a.low || b.low, a.high 
 FASTINIT_INLINE bool any(Mask m) { return m.low || m.high; }
 FASTINIT_INLINE Float select(Mask m, Float a, Float b) { return {m.low ? a.low : b.low, m.high ? a.high : b.high}; }
 FASTINIT_INLINE Int select(Mask m, Int a, Int b) { return {m.low ? a.low : b.low, m.high ? a.high : b.high}; }
+FASTINIT_INLINE Float select_top(Int s, Float a, Float b) {
+  return select(Mask{s.low >> 31 != 0, s.high >> 31 != 0}, a, b);
+}
+FASTINIT_INLINE int append(uint32_t* to, Mask m, Int a) {
+  int n = 0;
+  if (m.low) to[n++] = a.low;
+  if (m.high) to[n++] = a.high;
+  return n;
+}
 FASTINIT_INLINE Int to_half(Float a) { return to_float16_portable<Lanes>(a); }
 
 // float64
@@ -142,10 +162,12 @@ FASTINIT_INLINE void store_pairs(float* out, Float even, Float odd) {
   out[0] = even.low, out[1] = odd.low, out[2] = even.high, out[3] = odd.high;
 }
 FASTINIT_INLINE void store_pairs(double* out, Double even, Double odd) { out[0] = even.v, out[1] = odd.v; }
+FASTINIT_INLINE void store_rows(float* out, Float a) { out[0] = a.low, out[1] = a.high; }
 FASTINIT_INLINE void store_words(void* out, Int a) { std::memcpy(out, &a, sizeof a); }
 FASTINIT_INLINE void store_halfwords(void* out, Int a) {
   const uint16_t halves[2] = {static_cast<uint16_t>(a.low), static_cast<uint16_t>(a.high)};
   std::memcpy(out, halves, sizeof halves);
 }
+FASTINIT_INLINE void store_halfword_rows(uint16_t* out, Int a) { store_halfwords(out, a); }
 
 }  // namespace fastinit::scalar

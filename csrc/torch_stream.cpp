@@ -1,0 +1,286 @@
+// The torch stream as Python sees it: which calls are ordinary enough to be filled here, the generator's state under
+// its lock, and what the self-checks of fastinit/torch_stream.py found. Everything else is torch's own.
+#include "torch_stream.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/TensorIterator.h>
+#include <c10/core/impl/TorchDispatchModeTLS.h>
+#include <c10/core/InferenceMode.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/Dtype.h>
+#include <torch/csrc/Generator.h>
+#include <torch/extension.h>
+
+#include <atomic>
+#include <cmath>
+#include <optional>
+
+#include "cpu/float_environment.h"
+#include "tensor_layout.h"
+#include "torch_fill.h"
+
+namespace fastinit {
+namespace {
+
+enum Outcome { kLeft, kWritten, kUnchecked };
+enum StreamLaw : int64_t { kUniformLaw = 1, kNormalLaw, kTruncNormalLaw };  // as in fastinit/laws.py
+constexpr at::ScalarType kTypes[] = {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf};
+
+// ---- Verdicts
+
+enum Verdict : int8_t { kNone, kFails, kHolds };
+std::atomic<Verdict> verdicts[3][4];
+
+std::atomic<Verdict>& verdict(int64_t law, at::ScalarType type) {
+  const int64_t place = std::find(std::begin(kTypes), std::end(kTypes), type) - std::begin(kTypes);
+  TORCH_CHECK_VALUE(law >= 1 && law <= 3 && place < 4, "there is no verdict on law ", law, " in type ", type);
+  return verdicts[law - 1][place];
+}
+
+// ---- What is ordinary
+
+constexpr c10::DispatchKeySet kOrdinaryKeys =
+    c10::DispatchKeySet({c10::DispatchKey::CPU, c10::DispatchKey::AutogradCPU, c10::DispatchKey::ADInplaceOrView,
+                         c10::DispatchKey::BackendSelect}) |
+    c10::autocast_dispatch_keyset;
+
+bool only_ordinary(c10::DispatchKeySet keys) { return (keys.raw_repr() & ~kOrdinaryKeys.raw_repr()) == 0; }
+
+// The tensor, if torch would fill it by its CPU kernel and nothing else had a say in it.
+const at::Tensor* ordinary_tensor(py::handle object) {
+  if (!THPVariable_Check(object.ptr())) return nullptr;
+  const at::Tensor& t = THPVariable_Unpack(object.ptr());
+  const bool ordinary = t.defined() && only_ordinary(t.key_set()) && t.numel() > 0 &&
+                        std::find(std::begin(kTypes), std::end(kTypes), t.scalar_type()) != std::end(kTypes) &&
+                        only_ordinary(c10::impl::tls_local_dispatch_key_set().included_) &&
+                        !c10::impl::TorchDispatchModeTLS::any_modes_set() && !c10::InferenceMode::is_enabled() &&
+                        !t.is_inference() && !torch::autograd::isFwGradDefined(t) && t.has_storage() &&
+                        t.storage().nbytes() > 0 && elements_apart(t) && is_default_float_environment();
+  return ordinary ? &t : nullptr;
+}
+
+at::CPUGeneratorImpl* cpu_generator(py::handle object) {
+  if (object.is_none()) return at::check_generator<at::CPUGeneratorImpl>(at::detail::getDefaultCPUGenerator());
+  if (Py_TYPE(object.ptr()) != reinterpret_cast<PyTypeObject*>(THPGeneratorClass)) return nullptr;
+  const at::Generator& generator = reinterpret_cast<THPGenerator*>(object.ptr())->cdata;
+  return generator.device().is_cpu() ? at::check_generator<at::CPUGeneratorImpl>(generator) : nullptr;
+}
+
+std::optional<double> ordinary_number(py::handle object) {
+  double value = NAN;
+  if (PyFloat_CheckExact(object.ptr())) {
+    value = PyFloat_AS_DOUBLE(object.ptr());
+  } else if (PyLong_CheckExact(object.ptr())) {
+    value = PyLong_AsDouble(object.ptr());
+    if (PyErr_Occurred() != nullptr) PyErr_Clear();
+  }
+  if (!std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+double greatest(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return std::numeric_limits<float>::max();
+    case at::kBFloat16:
+      return std::numeric_limits<at::BFloat16>::max();
+    case at::kHalf:
+      return std::numeric_limits<at::Half>::max();
+    default:
+      return std::numeric_limits<double>::max();
+  }
+}
+
+bool uniform_takes(at::ScalarType type, double from, double to) {
+  const double most = greatest(type);
+  const bool in_float32 = type == at::kDouble || std::isfinite(static_cast<float>(to) - static_cast<float>(from));
+  return from >= -most && from <= to && to <= most && to - from <= most && in_float32;
+}
+
+bool normal_takes(at::ScalarType type, double mean, double std) {
+  return std >= 0 &&
+         (type == at::kDouble || (std::isfinite(static_cast<float>(mean)) && std::isfinite(static_cast<float>(std))));
+}
+
+// ---- The generator
+
+// Its state while this thread holds its lock. Written back by `save` only: after an exception it is what it was.
+class LockedGenerator {
+ public:
+  explicit LockedGenerator(at::CPUGeneratorImpl* generator)
+      : generator_(generator), lock_(generator->mutex_), data_(generator->engine().data()) {
+    std::copy(data_.state_.begin(), data_.state_.end(), state.engine.words);
+    state.engine.next = data_.left_ == 1 ? Mt19937::kWords : static_cast<int32_t>(data_.next_);
+    state.next_normal = generator->next_double_normal_sample();
+  }
+  // Whether the words not yet drawn are those up to the end of the block; set_state accepts other states too.
+  bool is_ordinary() const {
+    return data_.seeded_ &&
+           (data_.left_ == 1 || data_.left_ + static_cast<int64_t>(data_.next_) == Mt19937::kWords + 1);
+  }
+  void save() {
+    generator_->set_next_double_normal_sample(state.next_normal);
+    if (std::equal(data_.state_.begin(), data_.state_.end(), state.engine.words) &&
+        (data_.left_ == 1 ? Mt19937::kWords : static_cast<int32_t>(data_.next_)) == state.engine.next) {
+      return;  // nothing was drawn: a fresh seed's counters are not those of a used-up block
+    }
+    std::copy(std::begin(state.engine.words), std::end(state.engine.words), data_.state_.begin());
+    data_.next_ = state.engine.next;
+    data_.left_ = Mt19937::kWords + 1 - state.engine.next;
+    at::mt19937 engine;
+    engine.set_data(data_);
+    generator_->set_engine(engine);
+  }
+
+  TorchGenerator state;
+
+ private:
+  at::CPUGeneratorImpl* generator_;
+  std::lock_guard<std::mutex> lock_;
+  at::mt19937_data_pod data_;
+};
+
+// ---- Fills
+
+DType dtype_of(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return DType::kFloat32;
+    case at::kDouble:
+      return DType::kFloat64;
+    case at::kBFloat16:
+      return DType::kBFloat16;
+    default:
+      return DType::kFloat16;
+  }
+}
+
+TorchTarget target_of(const at::Tensor& tensor) {
+  TorchTarget target{static_cast<char*>(tensor.mutable_data_ptr()),
+                     dtype_of(tensor.scalar_type()),
+                     tensor.numel(),
+                     {},
+                     tensor.numel() >= 16 && tensor.is_contiguous()};
+  if (!tensor.is_non_overlapping_and_dense()) {
+    const auto order = at::TensorIterator::borrowing_nullary_op(tensor);  // torch's own
+    for (int64_t i = 0; i < order.ndim(); ++i) {
+      target.axes.push_back({order.shape()[i], order.strides(0)[i] / tensor.element_size()});
+    }
+  }
+  return target;
+}
+
+Workers workers() {
+  return {at::in_parallel_region() ? 1 : at::get_num_threads(),
+          [](int64_t tasks, const std::function<void(int64_t)>& run) {
+            if (tasks == 1) return run(0);
+            at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+              const DefaultFloatEnvironment environment;  // as on the calling thread: see ordinary_tensor
+              for (int64_t task = begin; task < end; ++task) run(task);
+            });
+          }};
+}
+
+// `fill` with the tensor as a target and the generator's state, unless the verdict or the state is against it.
+template <class Fill>
+Outcome filled(const at::Tensor& tensor, int64_t law, at::CPUGeneratorImpl* generator, bool unchecked,
+               const Fill& fill) {
+  const Verdict found = unchecked ? kHolds : verdict(law, tensor.scalar_type()).load();
+  if (found != kHolds) return found == kNone ? kUnchecked : kLeft;
+  const py::gil_scoped_release released;
+  LockedGenerator locked(generator);
+  if (!locked.is_ordinary()) return kLeft;
+  tensor.unsafeGetTensorImpl()->bump_version();
+  fill(target_of(tensor), locked.state);
+  locked.save();
+  return kWritten;
+}
+
+bool takes(py::handle tensor, py::handle generator) {
+  return ordinary_tensor(tensor) != nullptr && cpu_generator(generator) != nullptr;
+}
+
+int fill(py::handle object, int64_t law, py::handle first, py::handle second, py::handle generator, bool unchecked) {
+  const at::Tensor* tensor = ordinary_tensor(object);
+  at::CPUGeneratorImpl* words = cpu_generator(generator);
+  const std::optional<double> a = ordinary_number(first), b = ordinary_number(second);
+  if (tensor == nullptr || words == nullptr || !a || !b) return kLeft;
+  if (law == kUniformLaw) {
+    if (!uniform_takes(tensor->scalar_type(), *a, *b)) return kLeft;
+    return filled(*tensor, law, words, unchecked, [&](const TorchTarget& target, TorchGenerator& state) {
+      torch_uniform(target, *a, *b, state, workers());
+    });
+  }
+  TORCH_CHECK_VALUE(law == kNormalLaw, "law must be 1 (uniform) or 2 (normal), got ", law);
+  if (!normal_takes(tensor->scalar_type(), *a, *b)) return kLeft;
+  return filled(*tensor, law, words, unchecked, [&](const TorchTarget& target, TorchGenerator& state) {
+    torch_normal(target, {*a, *b}, state, workers());
+  });
+}
+
+int fill_trunc_normal(py::handle object, py::handle mean, py::handle std, py::handle a, py::handle b,
+                      py::handle generator, bool unchecked) {
+  const at::Tensor* tensor = ordinary_tensor(object);
+  at::CPUGeneratorImpl* words = cpu_generator(generator);
+  const std::optional<double> m = ordinary_number(mean), s = ordinary_number(std), low = ordinary_number(a),
+                              high = ordinary_number(b);
+  if (tensor == nullptr || words == nullptr || !m || !s || !low || !high) return kLeft;
+  const double most = greatest(tensor->scalar_type());
+  if (!normal_takes(tensor->scalar_type(), *m, *s) || std::abs(*low) > most || std::abs(*high) > most) return kLeft;
+  if (!tensor->is_non_overlapping_and_dense()) return kLeft;  // torch's later rounds draw in another order
+  return filled(*tensor, kTruncNormalLaw, words, unchecked, [&](const TorchTarget& target, TorchGenerator& state) {
+    const bool redrawn = torch_trunc_normal(target, {*m, *s}, *low, *high, state, workers());
+    if (redrawn) tensor->unsafeGetTensorImpl()->bump_version();  // torch copies the last round's tensor
+  });
+}
+
+uint64_t draw_seed(py::handle object) {
+  at::CPUGeneratorImpl* generator = cpu_generator(object);
+  TORCH_CHECK_TYPE(generator != nullptr, "generator must be None or a torch.Generator on the CPU, got ",
+                   std::string(py::repr(object)));
+  const py::gil_scoped_release released;
+  const std::lock_guard<std::mutex> lock(generator->mutex_);
+  return generator->random64();
+}
+
+py::object python_type(at::ScalarType type) {
+  return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(torch::getTHPDtype(type)));
+}
+
+py::dict found_verdicts() {
+  py::dict found;
+  for (int64_t law = 1; law <= 3; ++law) {
+    for (const at::ScalarType type : kTypes) {
+      const Verdict of_pair = verdict(law, type);
+      if (of_pair != kNone) found[py::make_tuple(law, python_type(type))] = of_pair == kHolds;
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+void forget_verdicts() {
+  for (auto& law : verdicts) {
+    for (auto& of_pair : law) of_pair = kNone;
+  }
+}
+
+void bind_torch_stream(py::module_& m) {
+  m.attr("LEFT") = static_cast<int>(kLeft);
+  m.attr("WRITTEN") = static_cast<int>(kWritten);
+  m.attr("UNCHECKED") = static_cast<int>(kUnchecked);
+  m.def("torch_takes", torch::wrap_pybind_function(takes));
+  m.def("torch_fill", torch::wrap_pybind_function(fill), py::arg("tensor"), py::arg("law"), py::arg("first"),
+        py::arg("second"), py::arg("generator"), py::arg("unchecked") = false);
+  m.def("torch_trunc_normal", torch::wrap_pybind_function(fill_trunc_normal), py::arg("tensor"), py::arg("mean"),
+        py::arg("std"), py::arg("a"), py::arg("b"), py::arg("generator"), py::arg("unchecked") = false);
+  m.def("torch_verdict",
+        [](int64_t law, at::ScalarType type, bool holds) { verdict(law, type) = holds ? kHolds : kFails; });
+  m.def("torch_verdicts", found_verdicts);
+  m.def("draw_seed", torch::wrap_pybind_function(draw_seed));
+}
+
+}  // namespace fastinit
