@@ -5,7 +5,6 @@ Where the window [a, b] holds more than 0.3 of the law, normal numbers are drawn
 """
 
 import math
-import sys
 
 import torch
 from torch import Tensor
@@ -15,6 +14,8 @@ from fastinit.laws import KINDS
 
 # Of these versions the source has been read; of another, trunc_normal_ is torch's own.
 KNOWN_VERSIONS = frozenset(("2.13", "2.14"))
+_NUMBERS = frozenset((float, int))
+_UNIFORM = KINDS["uniform"]
 
 
 def is_known() -> bool:
@@ -26,13 +27,13 @@ def fill(tensor: Tensor, mean: float, std: float, a: float, b: float, generator:
 
     What torch warns of or refuses is left to it.
     """
-    plain = all(type(number) in (float, int) and abs(number) <= sys.float_info.max for number in (mean, std, a, b))
-    if not plain or std <= 0 or a > b or mean < a - 2 * std or mean > b + 2 * std:
+    if not _NUMBERS.issuperset(map(type, (mean, std, a, b))):
+        return False
+    if not (0 < std < math.inf and a <= b and a - 2 * std <= mean <= b + 2 * std):
         return False
     if _cdf((b - mean) / std) - _cdf((a - mean) / std) > 0.3:
         return _C.torch_trunc_normal(tensor, mean, std, a, b, generator, True) == _C.WRITTEN
-    _accept_by_density(tensor, mean, std, a, b, generator)
-    return True
+    return _accept_by_density(tensor, mean, std, a, b, generator)
 
 
 def _cdf(x: float) -> float:
@@ -41,28 +42,29 @@ def _cdf(x: float) -> float:
 
 def _accept_by_density(
     tensor: Tensor, mean: float, std: float, a: float, b: float, generator: torch.Generator | None
-) -> None:
+) -> bool:
     """Take torch's rounds: each draws for every element, pending or not."""
+    if _C.torch_fill(tensor, _UNIFORM, a, b, generator, True) != _C.WRITTEN:
+        return False
+    result = tensor = tensor.detach() if tensor.requires_grad else tensor
     peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
     proposal, chance = torch.empty_like(tensor), torch.empty_like(tensor)
 
-    def rejected() -> Tensor:
-        log_density = proposal.sub_(mean).div_(std).pow_(2).mul_(-0.5).sub_(peak)
+    def rejected(deviation: Tensor) -> Tensor:
+        log_density = deviation.div_(std).pow_(2).mul_(-0.5).sub_(peak)
         _uniform_(chance, 0.0, 1.0, generator)
         return chance.log_().gt(log_density)
 
-    with torch.no_grad():
-        _uniform_(tensor, a, b, generator)
-        proposal.copy_(tensor)
-        pending, result = rejected(), tensor
-        while pending.any():
-            _uniform_(proposal, a, b, generator)
-            result = torch.where(pending, proposal, result)
-            pending.logical_and_(rejected())
-        if result is not tensor:
-            tensor.copy_(result)
+    pending = rejected(torch.sub(tensor, mean, out=proposal))
+    while pending.any():
+        _uniform_(proposal, a, b, generator)
+        result = torch.where(pending, proposal, result)
+        pending.logical_and_(rejected(proposal.sub_(mean)))
+    if result is not tensor:
+        tensor.copy_(result)
+    return True
 
 
 def _uniform_(tensor: Tensor, a: float, b: float, generator: torch.Generator | None) -> None:
-    if _C.torch_fill(tensor, KINDS["uniform"], a, b, generator, True) != _C.WRITTEN:
+    if _C.torch_fill(tensor, _UNIFORM, a, b, generator, True) != _C.WRITTEN:
         tensor.uniform_(a, b, generator=generator)
