@@ -198,10 +198,12 @@ def is_dense(tensor: torch.Tensor) -> bool:
 def must_be_own(name: str, tensor: torch.Tensor, numbers: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
     """Say whether fastinit's own code must write this, if torch's raises nothing.
 
-    Not where a number is infinite in the type it is used in; nor, by trunc_normal_, into tensors with gaps or where the
-    window holds so little that torch begins with uniform numbers.
+    Not where a number is of another type than float and int, or infinite in the type it is used in; nor, by
+    trunc_normal_, into tensors with gaps or where the window holds so little that torch begins with uniform numbers.
     """
     if not NATIVE or not _C.torch_verdicts().get((LAW[name], tensor.dtype), False) or tensor.numel() == 0:
+        return False
+    if not {type(given) for given in (*numbers, *keywords.values())} <= {float, int, str, torch.Generator, type(None)}:
         return False
     if name.startswith(("xavier", "kaiming")):
         return True
@@ -255,6 +257,58 @@ def compare(
                 f"{tensor.stride()}, {'given' if given else 'default'} generator, {count} threads: {differs}"
             )
     return expected
+
+
+def describe(thing: Any) -> Any:
+    """All of a tensor that can be compared: what it is, its version, its memory. Of anything else, its repr."""
+    if not isinstance(thing, torch.Tensor):
+        return repr(thing)
+
+    def try_to(look: Callable[[], Any]) -> Any:
+        try:
+            return look()
+        except Exception as error:
+            return type(error), str(error)
+
+    plain = type(thing).__torch_dispatch__ is torch.Tensor.__torch_dispatch__ and not torch._is_functional_tensor(thing)
+    with torch._C.DisableTorchFunctionSubclass():
+        return (
+            type(thing),
+            thing.dtype,
+            thing.requires_grad,
+            try_to(lambda: thing._version),
+            try_to(lambda: type(thing.grad_fn)),
+            try_to(lambda: memory_of(thing) if plain else repr(thing)),
+            try_to(lambda: repr(thing)),
+        )
+
+
+Program = Callable[[Any], Any]
+
+
+def outcome(program: Program, module: Any) -> Any:
+    """What comes of a program that is given a module of initialisers: result or error, warnings, a state."""
+    with generator_in(state_of(3, normals=1), given=False) as default, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result = program(module)
+        except Exception as error:
+            result = type(error), str(error)
+        return result, [(w.category, str(w.message)) for w in caught], bytes_of(default.get_state())
+
+
+def compare_outcomes(program: Program, ours: Any = fastinit) -> Any:
+    """Fail unless it comes to the same with fastinit, be its self-checks made or to be made; return what it is."""
+    outcome(program, torch.nn.init)  # for the warnings that torch gives once
+    expected = outcome(program, torch.nn.init)
+    for dtype in DTYPES:
+        settle(dtype)
+    verdicts = _C.torch_verdicts() if NATIVE else {}
+    assert outcome(program, ours) == expected
+    _C.use_isa(_C.isa())  # which forgets the verdicts
+    assert outcome(program, ours) == expected
+    assert not NATIVE or _C.torch_verdicts().items() <= verdicts.items()
+    return expected[0]
 
 
 def stand_in(**functions: Callable[..., Any]) -> SimpleNamespace:
