@@ -259,16 +259,17 @@ struct Redrawn {
     int64_t listed = 0;
     for (int64_t i = 0; i < count; i += kChunk) {
       const int64_t n = std::min(kChunk, count - i);
-      if (outside.size() < static_cast<size_t>(listed + n + 32)) {
-        outside.resize(listed + n + 32 + static_cast<int64_t>(1.1 * listed / std::max<int64_t>(i, 1) * (count - i)));
+      if (outside.size() < static_cast<size_t>(listed + n + kOutsideRoom)) {
+        outside.resize(listed + n + kOutsideRoom +
+                       static_cast<int64_t>(1.1 * listed / std::max<int64_t>(i, 1) * (count - i)));
       }
       listed += isa().torch.normal_within(state, target.dtype, law, window, out + i * item_size(target.dtype), n,
                                           static_cast<uint32_t>(i), outside.data() + listed);
     }
-    outside.resize(listed + 32);
+    outside.resize(listed + kOutsideRoom);
   }
   void redraw(int64_t words_between) {
-    for (int64_t listed = outside.size() - 32; listed > 0; ++rounds) {
+    for (int64_t listed = outside.size() - kOutsideRoom; listed > 0; ++rounds) {
       state.discard(words_between);
       listed = isa().torch.redraw(state, target.dtype, law, window, out, count, outside.data(), listed);
     }

@@ -9,6 +9,7 @@
 #include "../maths/narrow.h"
 #include "../maths/torch_laws.h"
 #include "torch_kernels.h"
+#include "wide.h"
 
 namespace fastinit::torch_stream {
 
@@ -22,7 +23,7 @@ class Words {
     std::memset(words_ + kRoom, 0, sizeof words_ - kRoom * sizeof *words_);
   }
 
-  // Makes `least` <= 32 words lie ahead, and as many of `wanted` as there is room for. Returns how many of those do.
+  // Makes `least` <= 600 words lie ahead, and as many of `wanted` as there is room for. Returns how many of those do.
   int64_t ahead(int64_t least, int64_t wanted) {
     if (end_ - next_ < least) slide(wanted);
     return std::min(wanted, end_ - next_);
@@ -141,28 +142,41 @@ struct Window {
 };
 
 // Sixteen elements from sixteen words, the first eight of each pair's cosine: value j and j + 8 from words j and j + 8.
-// A register holds a row of eight of them or a part of one, or rows of two blocks.
+// A register holds a row of eight of them or a part of one, or rows of two blocks; kWide of them go in lockstep.
 template <class V, class To>
 struct NormalBlocks {
   using Element = typename To::Element;
-  static constexpr int64_t kGroup = std::max(16, 2 * V::kWords);  // elements; whole blocks
+  static constexpr int kWide = 3;
+  using W = Wide<V, kWide>;
+  static constexpr int64_t kStep = std::max(16, 2 * V::kWords), kGroup = kWide * kStep;  // elements; whole blocks
   static constexpr int64_t kRow = std::min(8, V::kWords);
+  static_assert(kGroup <= kOutsideRoom);
 
-  static Normal<V> law(const NormalNumbers& n) {
-    return {V::f32(static_cast<float>(n.mean)), V::f32(static_cast<float>(n.std))};
+  template <class Lanes>
+  static Normal<Lanes> law(const NormalNumbers& n) {
+    return {Lanes::f32(static_cast<float>(n.mean)), Lanes::f32(static_cast<float>(n.std))};
   }
 
   // A group, and for each pair of its registers, eight elements apart, what `then` does with the first one's place and
   // their values.
   template <class Then>
-  FASTINIT_INLINE static void group(const Normal<V>& law, const uint32_t* words, Element* out, const Then& then) {
+  FASTINIT_INLINE static void group(const Normal<W>& law, const uint32_t* words, Element* out, const Then& then) {
 #pragma GCC unroll 4
     for (int64_t i = 0; i < 8; i += kRow) {
-      typename V::Float first, second;
-      law(temper<V>(V::load_rows(words + i)), temper<V>(V::load_rows(words + i + 8)), first, second);
-      To::store_by_rows(out + i, first);
-      To::store_by_rows(out + i + 8, second);
-      then(i, first, second);
+      typename W::Int word1, word2;
+      typename W::Float first, second;
+#pragma GCC unroll 8
+      for (int u = 0; u < kWide; ++u) {
+        word1.v[u] = V::load_rows(words + u * kStep + i);
+        word2.v[u] = V::load_rows(words + u * kStep + i + 8);
+      }
+      law(temper<W>(word1), temper<W>(word2), first, second);
+#pragma GCC unroll 8
+      for (int u = 0; u < kWide; ++u) {
+        To::store_by_rows(out + u * kStep + i, first.v[u]);
+        To::store_by_rows(out + u * kStep + i + 8, second.v[u]);
+        then(u * kStep + i, first.v[u], second.v[u]);
+      }
     }
   }
 
@@ -170,7 +184,7 @@ struct NormalBlocks {
   template <class Then>
   FASTINIT_INLINE static void groups(Mt19937& state, const NormalNumbers& numbers, Element* out, int64_t count,
                                      const Then& then) {
-    const Normal<V> values = law(numbers);
+    const Normal<W> values = law<W>(numbers);
     Words<V> words(state);
     int64_t done = 0;
     while (count - done >= kGroup) {
@@ -185,9 +199,9 @@ struct NormalBlocks {
     if (const int64_t rest = count - done; rest > 0) {
       const int64_t n = words_for(rest);
       words.ahead(n, n);
-      uint32_t padded[32] = {};
+      uint32_t padded[kGroup] = {};
       std::memcpy(padded, words.take(n), n * sizeof *padded);
-      Element last[32];
+      Element last[kGroup];
       group(values, padded, last, [&](int64_t place, auto first, auto second) { then(done + place, first, second); });
       std::memcpy(out + done, last, rest * sizeof *out);
     }
@@ -221,7 +235,7 @@ struct NormalBlocks {
 
   static int64_t redraw(Mt19937& state, const NormalNumbers& numbers, const TorchWindow& window, Element* out,
                         int64_t count, uint32_t* outside, int64_t listed) {
-    const Normal<V> values = law(numbers);
+    const Normal<V> values = law<V>(numbers);
     const Window<V> within(window);
     Words<V> words(state);
     constexpr uint32_t kNone = ~0u;

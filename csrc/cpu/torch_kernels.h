@@ -20,6 +20,8 @@ struct TorchWindow {
   bool rarely_left;  // hardly ever: worth a branch that is then foreseen
 };
 
+constexpr int64_t kOutsideRoom = 96;
+
 struct TorchKernels {
   void (*skip)(Mt19937& state, uint64_t words);
   // One word an element; two for float64.
@@ -28,7 +30,7 @@ struct TorchKernels {
   // In float32 arithmetic, not for float64: 16 words for 16 elements, and for what is left over.
   void (*normal)(Mt19937& state, DType dtype, const NormalNumbers& law, void* out, int64_t count);
   // normal, with first, first + 1, ... as numbers of its elements, of which those outside go to `outside` (which has
-  // room for all and 32 more). Returns how many there are.
+  // room for all and kOutsideRoom more). Returns how many there are.
   int64_t (*normal_within)(Mt19937& state, DType dtype, const NormalNumbers& law, const TorchWindow& window, void* out,
                            int64_t count, uint32_t first, uint32_t* outside);
   // normal again for `count` elements, of which only those listed are written; the list becomes that of those which are
