@@ -2,10 +2,10 @@
 
 With `generator=None` or a `torch.Generator` the numbers are torch's: on CPU the bits that the installed torch.nn.init
 writes, natively where that has been checked and by torch's own code everywhere else, and the generator is left in the
-same state. With a `Key` (or `key.shard(...)`, or in `fastinit.stream("keyed")`) a function fills
-float32, float64, bfloat16, float16, float8_e4m3fn and float8_e5m2 CPU tensors of any layout from the keyed stream: each
-value depends on (key, element index) alone, the same bits with any number of threads, any instruction set, any memory
-layout and any sharding. A wrong argument raises ValueError or TypeError before anything is written.
+same state. With a `Key` (or `key.shard(...)`, or within `fastinit.stream("keyed")`) a function fills float32, float64,
+bfloat16, float16, float8_e4m3fn and float8_e5m2 CPU tensors of any layout from the keyed stream: each value depends on
+(key, element index) alone, the same bits with any number of threads, any instruction set, any memory layout and any
+sharding; there a wrong argument raises ValueError or TypeError before anything is written.
 """
 
 import functools
@@ -59,7 +59,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
         tensor: of any shape
         a: lower bound
         b: upper bound, at least a
-        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
 
     """
     generator = in_stream(generator)
@@ -80,7 +80,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
         tensor: of any shape
         mean: mean of the law
         std: standard deviation of the law, at least 0
-        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
 
     """
     generator = in_stream(generator)
@@ -112,7 +112,7 @@ def trunc_normal_(
         std: standard deviation of the law before truncation, at least 0
         a: smallest value allowed
         b: largest value allowed, at least a
-        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
 
     """
     generator = in_stream(generator)
@@ -132,7 +132,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
     Args:
         tensor: of shape (out, in, *kernel)
         gain: factor, see `calculate_gain`
-        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
 
     """
     generator = in_stream(generator)
@@ -152,7 +152,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
     Args:
         tensor: of shape (out, in, *kernel)
         gain: factor, see `calculate_gain`
-        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
 
     """
     generator = in_stream(generator)
@@ -179,7 +179,7 @@ def kaiming_uniform_(
         a: negative slope of the rectifier after this layer, for nonlinearity="leaky_relu"
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
-        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
 
     """
     generator = in_stream(generator)
@@ -208,7 +208,7 @@ def kaiming_normal_(
         a: negative slope of the rectifier after this layer, for nonlinearity="leaky_relu"
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
-        generator: a torch.Generator or None (torch's numbers), or a Key (the keyed stream)
+        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
 
     """
     generator = in_stream(generator)

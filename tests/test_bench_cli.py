@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import fastinit
 import fastinit._ops
 from fastinit import __main__, machine
 
@@ -24,6 +25,8 @@ def test_info_says_versions_instruction_sets_and_native_functions(capsys: pytest
     assert int(lines["threads"]) == torch.get_num_threads()
     assert {"normal_", "trunc_normal_", "constant_", "kaiming_uniform_"} <= set(lines["keyed stream"].split())
     assert "orthogonal_" not in lines["keyed stream"].split()
+    assert lines["stream"].split()[0] == fastinit.current_stream()
+    assert "float32" in lines["torch stream"]
 
 
 def test_help_has_an_example() -> None:
