@@ -19,6 +19,8 @@ BOUNDS = {
     "normal_cdf_relative": 2e-14,
 }
 
+pytestmark = pytest.mark.native
+
 
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory):

@@ -11,7 +11,7 @@ import pytest
 NATIVE = Path(__file__).parent / "native"
 AARCH64_CXX, QEMU = "aarch64-linux-gnu-g++", "qemu-aarch64"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.native]
 
 
 def need(found: bool, what: str) -> None:
