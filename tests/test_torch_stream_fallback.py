@@ -50,13 +50,13 @@ def run(**environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("isa", _C.available_isas())
-def test_processes_under_each_instruction_set(isa: str) -> None:
-    assert run(FASTINIT_ISA=isa) == [f"{isa} {[True] if NATIVE else []} 0"]
+def test_a_process_without_vector_kernels_of_fastinit() -> None:
+    """Every instruction set has its turn within one process; here it is chosen from outside."""
+    assert run(FASTINIT_ISA="scalar") == [f"scalar {[True] if NATIVE else []} 0"]
 
 
-def test_torch_without_vector_kernels() -> None:
-    """Its numbers are others there; fastinit warns once, and gives the same ones."""
+def test_a_process_without_vector_kernels_of_torch() -> None:
+    """Its numbers are others there; fastinit warns once and gives those."""
     isa = fastinit._ops.isa()
     assert run(ATEN_CPU_CAPABILITY="default") == [f"{isa} {[False] if NATIVE else []} {1 if NATIVE else 0}"]
 

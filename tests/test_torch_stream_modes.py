@@ -192,7 +192,8 @@ def inside_a_dual_level(module: Any, name: str) -> Any:
 
 def traced(module: Any, name: str) -> Any:
     fill = torch.jit.trace(lambda t: getattr(module, name)(t.clone()), torch.zeros(4, 5), check_trace=False)
-    nodes = [node.kind() for node in fill.graph.nodes()]
+    nodes = [node.kind() for node in fill.graph.nodes() if node.kind().endswith("_")]
+    assert len(nodes) == 1
     torch.manual_seed(6)
     return nodes, describe(fill(torch.zeros(4, 5)))
 

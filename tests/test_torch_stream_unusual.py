@@ -84,7 +84,7 @@ TENSORS: dict[str, Callable[[], Any]] = {
     "expanded": lambda: torch.zeros(1, 5).expand(4, 5),
     "expanded, large": lambda: torch.zeros(1, 50).expand(40, 50),
     "overlapping": lambda: torch.zeros(9).as_strided((4, 4), (1, 1)),
-    "overlapping now and then": lambda: torch.zeros(40).as_strided((4, 5), (3, 5)),
+    "overlapping now and then": lambda: torch.zeros(40).as_strided((6, 5), (3, 5)),
     "negated view": lambda: torch.zeros(4, 5, dtype=torch.complex64).conj().imag,
     "conjugated view": lambda: torch.zeros(4, 5, dtype=torch.complex64).conj(),
     "zero without memory": lambda: torch._efficientzerotensor((4, 5)),
