@@ -95,10 +95,8 @@ struct ToFloat16 {
   }
 };
 
-template <class V, class To>
-void uniform(Mt19937& state, const TorchUniform& law, typename To::Element* out, int64_t count) {
-  const float from = static_cast<float>(law.from), to = static_cast<float>(law.to);
-  const Uniform<V> value{V::f32(from), V::f32(to - from), V::f32(law.top)};
+template <class V, class To, class Value>
+void one_word_each(Mt19937& state, const Value& value, typename To::Element* out, int64_t count) {
   Words<V> words(state);
   while (count > 0) {
     const int64_t n = words.ahead(1, count), whole = n / V::kWords * V::kWords;
@@ -112,6 +110,16 @@ void uniform(Mt19937& state, const TorchUniform& law, typename To::Element* out,
     out += n, count -= n;
   }
   words.save(state);
+}
+
+template <class V, class To>
+void uniform(Mt19937& state, const TorchUniform& law, typename To::Element* out, int64_t count) {
+  const float from = static_cast<float>(law.from), range = static_cast<float>(law.to) - from;
+  const bool reaches_top = std::fma(1.0f - 0x1p-24f, range, from) >= law.top;
+  if (!reaches_top && range >= 0x1p-100f) {
+    return one_word_each<V, To>(state, PlainUniform<V>{V::f32(from), V::f32(range * 0x1p-24f)}, out, count);
+  }
+  one_word_each<V, To>(state, Uniform<V>{V::f32(from), V::f32(range), V::f32(law.top)}, out, count);
 }
 
 template <class V>

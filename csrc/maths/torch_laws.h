@@ -22,7 +22,17 @@ struct Uniform {
   }
 };
 
-// The same in float64 from 53 of the 64 bits of two words, the first of them the high one.
+// The same where no value reaches `top` and the range times 2^-24 is exact.
+template <class V>
+struct PlainUniform {
+  typename V::Float from, scale;
+
+  FASTINIT_INLINE typename V::Float operator()(typename V::Int word) const {
+    return fma(to_float(word & V::int32(0x00FFFFFFu)), scale, from);
+  }
+};
+
+// Uniform in float64 from 53 of the 64 bits of two words, the first of them the high one.
 template <class V>
 struct Uniform64 {
   typename V::Double from, range, to;
