@@ -4,6 +4,7 @@ Each is tried where the self-checks were made before, and where they must first 
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -191,9 +192,10 @@ def inside_a_dual_level(module: Any, name: str) -> Any:
 
 
 def traced(module: Any, name: str) -> Any:
-    fill = torch.jit.trace(lambda t: getattr(module, name)(t.clone()), torch.zeros(4, 5), check_trace=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # one for each look at a size
+        fill = torch.jit.trace(lambda t: getattr(module, name)(t.clone()), torch.zeros(4, 5), check_trace=False)
     nodes = [node.kind() for node in fill.graph.nodes() if node.kind().endswith("_")]
-    assert len(nodes) == 1
     torch.manual_seed(6)
     return nodes, describe(fill(torch.zeros(4, 5)))
 
@@ -253,10 +255,19 @@ TRANSFORMATIONS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
+# trunc_normal_ looks at the values, which these do not know, and kaiming_normal_ at the sizes.
+REFUSED = {("traced by proxies", "kaiming_normal_")}
+REFUSED |= {(f"vectorised, {how}", "trunc_normal_") for how in ("all different", "all the same")}
+REFUSED |= {(f"traced by {what}", "trunc_normal_") for what in ("dispatch", "proxies")}
+REFUSED |= {("vectorised, refused", name) for name in NAMES}
+
+
 @of_every_function
 @pytest.mark.parametrize("kind", TRANSFORMATIONS)
 def test_transformations(kind: str, name: str) -> None:
-    compare_outcomes(lambda module: TRANSFORMATIONS[kind](module, name))
+    result = compare_outcomes(lambda module: TRANSFORMATIONS[kind](module, name))
+    raised = isinstance(result, tuple) and isinstance(result[0], type) and issubclass(result[0], Exception)
+    assert raised == ((kind, name) in REFUSED)
 
 
 @of_every_function
