@@ -64,7 +64,8 @@ def test_bench_prints_a_table_and_writes_the_same_figures(tmp_path: Path) -> Non
     assert figures["machine"]["isa"] == fastinit._ops.isa()
     assert figures["command"].startswith("python -m fastinit bench --model resnet-50")
     passes = [(one["what"], one["threads"]) for one in figures["passes"]]
-    assert passes == [("torch.nn.init", 2), ("fastinit", 2), ("fill_", 1), ("fill_", 2)]
+    streams = [("fastinit, torch stream", 2), ("fastinit, keyed stream", 2)]
+    assert passes == [("torch.nn.init", 2), *streams, ("fill_", 1), ("fill_", 2)]
     for one in figures["passes"]:
         assert one["ns_per_parameter"] == pytest.approx(one["seconds"] / figures["elements"] * 1e9)
         assert f"{one['ns_per_parameter']:.3f}" in finished.stdout
