@@ -117,6 +117,14 @@ def test_a_pair_that_fails_falls_back_alone(monkeypatch: pytest.MonkeyPatch, tor
     assert filled(fastinit, "normal", torch.bfloat16) == filled(torch.nn.init, "normal", torch.bfloat16)
 
 
+@pytest.mark.parametrize("name", ["uniform_", "normal_", "trunc_normal_", "xavier_normal_", "kaiming_uniform_"])
+def test_the_warning_is_at_the_caller_s_line(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    with pytest.warns(RuntimeWarning, match="torch.nn.init's own code") as caught:
+        getattr(fastinit, name)(torch.empty(4, 5))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 @native
 def test_narrow_types_need_float32_s_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(self_check._TORCH, "normal", wrong_normal_in(torch.float32))
