@@ -15,9 +15,7 @@ from torch.overrides import has_torch_function_variadic
 
 from fastinit import _C, torch_trunc_normal
 from fastinit.laws import KINDS, Law
-from fastinit.self_check import self_check, verdicts
-
-__all__ = ["fill", "fill_law", "self_check", "trunc_normal", "verdicts"]
+from fastinit.self_check import self_check
 
 _PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 # Of any other type, torch.nn.init is to make what it makes.
