@@ -4,6 +4,7 @@ torch's arithmetic is a choice of its build (which multiply-adds are fused, whic
 assumed: values by their bytes, `_version`, and the generator's state.
 """
 
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -35,6 +36,15 @@ _TORCH: dict[str, Callable[..., Tensor]] = {
 
 _lock = threading.RLock()
 _warned = False
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that held the parent's is not there to let it go."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def self_check(kind: str, dtype: torch.dtype) -> bool:

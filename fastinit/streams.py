@@ -1,5 +1,6 @@
 """Which stream of numbers a call without a Key takes: torch's, or the keyed one with a key drawn from the generator."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,15 @@ _default: Stream = "torch"
 _chosen: ContextVar[Stream | None] = ContextVar("fastinit.stream", default=None)
 _open = 0  # `with stream(...)` blocks now open in the process
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that held the parent's is not there to let it go."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def current_stream() -> Stream:

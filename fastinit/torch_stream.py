@@ -15,9 +15,7 @@ from torch.overrides import has_torch_function_variadic
 
 from fastinit import _C, torch_trunc_normal
 from fastinit.laws import KINDS, Law
-from fastinit.self_check import self_check, verdicts
-
-__all__ = ["fill", "fill_law", "self_check", "trunc_normal", "verdicts"]
+from fastinit.self_check import self_check
 
 _PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 # Of any other type, torch.nn.init is to make what it makes.
@@ -42,9 +40,7 @@ def trunc_normal(
     tensor: Tensor, mean: float, std: float, a: float, b: float, generator: torch.Generator | None
 ) -> bool:
     """Fill with the normal law truncated to [a, b], by torch's own algorithm."""
-    if not (_is_ours(tensor) and _C.torch_takes(tensor, generator) and self_check("trunc_normal", tensor.dtype)):
-        return False
-    return torch_trunc_normal.fill(tensor, mean, std, a, b, generator)
+    return _is_ours(tensor) and _trunc_normal(tensor, mean, std, a, b, generator)
 
 
 def _is_ours(tensor: Tensor) -> bool:
@@ -68,3 +64,11 @@ def _fill(kind: str, tensor: Tensor, first: float, second: float, generator: tor
     if done == _C.UNCHECKED and self_check(kind, tensor.dtype):
         done = _C.torch_fill(tensor, KINDS[kind], first, second, generator)
     return done == _C.WRITTEN
+
+
+def _trunc_normal(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: torch.Generator | None
+) -> bool:
+    if not (_C.torch_takes(tensor, generator) and self_check("trunc_normal", tensor.dtype)):
+        return False
+    return torch_trunc_normal.fill(tensor, mean, std, a, b, generator)

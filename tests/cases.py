@@ -1,5 +1,7 @@
 """The laws, types and layouts that tests go through, and the comparison of bytes."""
 
+import os
+import signal
 from collections.abc import Callable
 
 import torch
@@ -46,3 +48,15 @@ def raw(tensor: torch.Tensor) -> bytes:
 def filled(law: str, shape: tuple[int, ...], dtype: torch.dtype, key: fastinit.Key) -> torch.Tensor:
     function, arguments = LAWS[law]
     return function(torch.empty(shape, dtype=dtype), **arguments, generator=key)
+
+
+def holds_in_a_fork(claim: Callable[[], bool]) -> bool:
+    """Say whether it does in a forked child, within half a minute: one that waits for its parent's threads hangs."""
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(30)
+            os._exit(not claim())
+        finally:  # an exception must not go on with the parent's tests
+            os._exit(2)
+    return os.waitpid(child, 0)[1] == 0

@@ -1,20 +1,20 @@
 """The native torch stream is trusted where it has been seen to give torch's bits, and nowhere else."""
 
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from threading import Event
 
 import pytest
 import torch
-from cases import raw
+from cases import holds_in_a_fork, raw
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 import fastinit
-from fastinit import _C, __main__, _ops, self_check, torch_stream, torch_trunc_normal
+from fastinit import _C, __main__, _ops, self_check, torch_trunc_normal
 
 CALLS = {
     "uniform": ("uniform_", {"a": -0.3, "b": 0.8}),
@@ -115,6 +115,14 @@ def test_a_pair_that_fails_falls_back_alone(monkeypatch: pytest.MonkeyPatch, tor
     (warning,) = caught
     assert "for normal_ bfloat16, trunc_normal_ bfloat16: there" in str(warning.message)
     assert filled(fastinit, "normal", torch.bfloat16) == filled(torch.nn.init, "normal", torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", ["uniform_", "normal_", "trunc_normal_", "xavier_normal_", "kaiming_uniform_"])
+def test_the_warning_is_at_the_caller_s_line(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    with pytest.warns(RuntimeWarning, match="torch.nn.init's own code") as caught:
+        getattr(fastinit, name)(torch.empty(4, 5))
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 @native
@@ -278,16 +286,31 @@ def test_a_default_device_does_not_cost_the_native_fill(torchs_own: list[str]) -
     assert "normal_" in torchs_own and (tensor == 0.25).all()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def normal_is_torch_s() -> bool:
+    return filled(fastinit, "normal", torch.float32) == filled(torch.nn.init, "normal", torch.float32)
+
+
 def test_verdicts_outlive_a_fork() -> None:
-    self_check.verdicts()
-    child = os.fork()
-    if child == 0:
-        os._exit(
-            0 if filled(fastinit, "normal", torch.float32) == filled(torch.nn.init, "normal", torch.float32) else 1
-        )
-    assert os.waitpid(child, 0)[1] == 0
+    verdicts = self_check.verdicts()
+    assert holds_in_a_fork(lambda: len(_C.torch_verdicts()) == len(verdicts) and normal_is_torch_s())
 
 
-def test_the_names_are_where_they_are_looked_for() -> None:
-    assert torch_stream.self_check is self_check.self_check and torch_stream.verdicts is self_check.verdicts
+def test_a_fork_while_another_thread_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    checking, go_on, agrees = Event(), Event(), self_check._agrees
+
+    def wait_first(*pair: object) -> bool:
+        checking.set()
+        return go_on.wait(60) and agrees(*pair)
+
+    def claim() -> bool:
+        go_on.set()
+        return normal_is_torch_s()
+
+    monkeypatch.setattr(self_check, "_agrees", wait_first)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")  # so that there is a check to make
+    with ThreadPoolExecutor(1) as pool:
+        filling = pool.submit(normal_is_torch_s)
+        assert checking.wait(60)
+        held = holds_in_a_fork(claim)
+        go_on.set()
+        assert held and filling.result()

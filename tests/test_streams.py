@@ -8,10 +8,10 @@ from threading import Barrier
 
 import pytest
 import torch
-from cases import raw
+from cases import holds_in_a_fork, raw
 
 import fastinit
-from fastinit import Key
+from fastinit import Key, streams
 
 FUNCTIONS = [
     "uniform_",
@@ -153,6 +153,15 @@ def test_threads_have_their_own() -> None:
             assert seen == ["torch", *[name] * 50, "torch"]
         assert fastinit.current_stream() == "keyed"
     assert fastinit.current_stream() == "torch"
+
+
+def test_a_fork_while_another_thread_enters_a_block() -> None:
+    def claim() -> bool:
+        with fastinit.stream("keyed"):
+            return fastinit.current_stream() == "keyed"
+
+    with streams._lock:  # as that thread would have it
+        assert holds_in_a_fork(claim)
 
 
 def test_asynchronous_tasks_have_their_own() -> None:
