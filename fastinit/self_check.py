@@ -1,4 +1,4 @@
-"""Trust, but check: the native torch stream against torch's kernels, once a process, law, type and instruction set.
+"""Trust, but check: the native torch stream against torch's kernels, once a process and instruction set.
 
 torch's arithmetic is a choice of its build (which multiply-adds are fused, which vectors), so it is compared and not
 assumed: values by their bytes, `_version`, and the generator's state.
@@ -20,13 +20,13 @@ from fastinit.laws import KINDS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _CAPABILITIES = ("AVX2", "AVX512")  # whose kernels have the same bits; those of DEFAULT have others
-# Means of zero and bounds of [0, 1) would hide how multiply-adds are rounded. Truncated normal: both of torch's ways.
-_NUMBERS = {
-    "uniform": ((-0.7, 0.9),),
-    "normal": ((0.3, 0.02),),
-    "trunc_normal": ((0.1, 1.0, -1.9, 1.9), (0.1, 1.0, 0.6, 0.8)),
-}
 _SHAPES = ((1253,), (7, 13), (5,))  # transposed, so that the second is not contiguous; it leaves a number for the third
+# Means of zero and bounds of [0, 1) would hide how multiply-adds are rounded. Truncated normal: both of torch's ways.
+_CASES = {
+    "uniform": (((-0.7, 0.9), _SHAPES),),
+    "normal": (((0.3, 0.02), _SHAPES),),
+    "trunc_normal": (((0.1, 1.0, -1.9, 1.9), _SHAPES), ((0.1, 1.0, 0.6, 0.8), ((7, 13),))),
+}
 # As they were when fastinit was imported: other libraries patch them for a while.
 _TORCH: dict[str, Callable[..., Tensor]] = {
     "uniform": Tensor.uniform_,
@@ -57,13 +57,13 @@ def self_check(kind: str, dtype: torch.dtype) -> bool:
 
 def verdicts() -> dict[tuple[str, torch.dtype], bool]:
     """Return for each law and type whether its torch stream is native here, checking what was not checked yet."""
-    return {(kind, dtype): _verdict(kind, dtype) for kind in _NUMBERS for dtype in DTYPES}
+    return {(kind, dtype): _verdict(kind, dtype) for kind in _CASES for dtype in DTYPES}
 
 
 def by_law(*, native: bool) -> list[str]:
     """List the laws with their types that are native here, or those that are left to torch's own code."""
     found = verdicts()
-    types = {kind: [str(dtype)[6:] for dtype in DTYPES if found[kind, dtype] == native] for kind in _NUMBERS}
+    types = {kind: [str(dtype)[6:] for dtype in DTYPES if found[kind, dtype] == native] for kind in _CASES}
     return [f"{kind}_ {' '.join(names)}" for kind, names in types.items() if names]
 
 
@@ -72,25 +72,33 @@ def _verdict(kind: str, dtype: torch.dtype) -> bool:
     known = _C.torch_verdicts().get(pair)
     if known is None:
         with _lock:
-            known = _C.torch_verdicts().get(pair)  # another thread may have come first
-            if known is None:
-                known = _holds(kind, dtype)
-                _C.torch_verdict(*pair, known)
+            if not _C.torch_verdicts():  # another thread may have come first
+                for (of_kind, of_dtype), holds in _found().items():
+                    _C.torch_verdict(KINDS[of_kind], of_dtype, holds)
+        known = _C.torch_verdicts()[pair]
     return known
 
 
-def _holds(kind: str, dtype: torch.dtype) -> bool:
-    if torch.backends.cpu.get_cpu_capability() not in _CAPABILITIES:
-        return False
-    if kind == "trunc_normal" and not torch_trunc_normal.is_known():
-        return False
-    if not all(_verdict(*pair) for pair in _needed(kind, dtype)):
-        return False
-    try:  # in a thread of its own, which has no mode, default device, inference mode or trace of the caller's
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(_agrees, kind, dtype).result()
-    except RuntimeError:  # torch's of any kind, or Python's that it ends and starts no more threads
-        return False
+def _found() -> dict[tuple[str, torch.dtype], bool]:
+    """Compare all laws and types, which takes less than a thread for each would."""
+    if torch.backends.cpu.get_cpu_capability() in _CAPABILITIES:
+        try:  # in a thread of its own, which has no mode, default device, inference mode or trace of the caller's
+            with ThreadPoolExecutor(1) as thread:
+                return thread.submit(_compared).result()
+        except RuntimeError:  # Python ends, and starts no more threads
+            pass
+    return {(kind, dtype): False for kind in _CASES for dtype in DTYPES}
+
+
+def _compared() -> dict[tuple[str, torch.dtype], bool]:
+    torch.set_flush_denormal(False)  # the caller's setting came with the thread, and ends with it
+    found: dict[tuple[str, torch.dtype], bool] = {}
+    for kind in _CASES:
+        for dtype in DTYPES:
+            known = kind != "trunc_normal" or torch_trunc_normal.is_known()
+            needed = all(found[pair] for pair in _needed(kind, dtype))
+            found[kind, dtype] = known and needed and _agrees(kind, dtype)
+    return found
 
 
 def _needed(kind: str, dtype: torch.dtype) -> list[tuple[str, torch.dtype]]:
@@ -101,14 +109,16 @@ def _needed(kind: str, dtype: torch.dtype) -> list[tuple[str, torch.dtype]]:
 
 
 def _agrees(kind: str, dtype: torch.dtype) -> bool:
-    torch.set_flush_denormal(False)  # the caller's setting came with the thread, and ends with it
     ours, theirs = Generator("cpu").manual_seed(5), Generator("cpu").manual_seed(5)
-    for numbers in _NUMBERS[kind]:
-        for shape in _SHAPES:
-            mine, other = (torch.empty(shape, dtype=dtype, device="cpu") for _ in range(2))
-            _TORCH[kind](other.t(), *numbers, generator=theirs)
-            if not _native(kind, mine.t(), numbers, ours) or not _same(mine, other):
-                return False
+    try:
+        for numbers, shapes in _CASES[kind]:
+            for shape in shapes:
+                mine, other = (torch.empty(shape, dtype=dtype, device="cpu") for _ in range(2))
+                _TORCH[kind](other.t(), *numbers, generator=theirs)
+                if not _native(kind, mine.t(), numbers, ours) or not _same(mine, other):
+                    return False
+    except RuntimeError:  # torch's, of any kind
+        return False
     return torch.equal(ours.get_state(), theirs.get_state())
 
 
