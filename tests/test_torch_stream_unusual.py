@@ -286,11 +286,11 @@ def test_generators(kind: str) -> None:
         compare_outcomes(program)
 
 
-@pytest.mark.skipif(not hasattr(_C, "torch_takes"), reason="no native fills yet")
-@pytest.mark.parametrize(("left", "following"), [(624, 0), (7, 100), (1, 5), (300, 0), (600, 300), (624, 624)])
-def test_states_at_odds_are_not_taken(left: int, following: int) -> None:
-    assert _C.torch_takes(torch.zeros(4), in_state(325, 300)())
-    assert not _C.torch_takes(torch.zeros(4), in_state(left, following)())
+@pytest.mark.parametrize(("left", "following"), [(624, 0), (7, 100), (300, 0), (600, 300), (624, 624)])
+def test_states_at_odds_are_left_to_torch(left: int, following: int) -> None:
+    for state, outcome in ((in_state(325, 300), _C.WRITTEN), (in_state(left, following), _C.LEFT)):
+        assert _C.torch_fill(torch.zeros(4), 1, 0.0, 1.0, state(), True) == outcome
+        assert _C.torch_trunc_normal(torch.zeros(4), 0.0, 1.0, -2.0, 2.0, state(), True) == outcome
 
 
 def test_another_outcome_is_noticed() -> None:
