@@ -287,10 +287,13 @@ def test_generators(kind: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(_C, "torch_takes"), reason="no native fills yet")
-@pytest.mark.parametrize(("left", "following"), [(624, 0), (7, 100), (1, 5), (300, 0), (600, 300), (624, 624)])
+@pytest.mark.parametrize(("left", "following"), [(624, 0), (7, 100), (300, 0), (600, 300), (624, 624)])
 def test_states_at_odds_are_not_taken(left: int, following: int) -> None:
-    assert _C.torch_takes(torch.zeros(4), in_state(325, 300)())
-    assert not _C.torch_takes(torch.zeros(4), in_state(left, following)())
+    def fill(left: int, following: int) -> int:
+        return _C.torch_fill(torch.zeros(4), UNIFORM, 0.0, 1.0, in_state(left, following)(), True)
+
+    assert fill(325, 300) == _C.WRITTEN
+    assert fill(left, following) == _C.LEFT
 
 
 def test_another_outcome_is_noticed() -> None:
