@@ -13,6 +13,7 @@
 #include <torch/csrc/Generator.h>
 #include <torch/extension.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <optional>
@@ -115,10 +116,14 @@ class LockedGenerator {
     state.engine.next = data_.left_ == 1 ? Mt19937::kWords : static_cast<int32_t>(data_.next_);
     state.next_normal = generator->next_double_normal_sample();
   }
-  // Whether the words not yet drawn are those up to the end of the block; set_state accepts other states too.
+  // Whether the words not yet drawn are those up to the end of the block; set_state accepts other states too, a normal
+  // number that is none, and words that are all zero, with which every block is like the last and `save` cannot tell
+  // what was drawn.
   bool is_ordinary() const {
     return data_.seeded_ &&
-           (data_.left_ == 1 || data_.left_ + static_cast<int64_t>(data_.next_) == Mt19937::kWords + 1);
+           (data_.left_ == 1 || data_.left_ + static_cast<int64_t>(data_.next_) == Mt19937::kWords + 1) &&
+           std::isfinite(state.next_normal.value_or(0.0)) &&
+           std::any_of(data_.state_.begin(), data_.state_.end(), [](uint32_t word) { return word != 0; });
   }
   void save() {
     generator_->set_next_double_normal_sample(state.next_normal);
