@@ -7,6 +7,7 @@
 #include <ATen/TensorIterator.h>
 #include <c10/core/impl/TorchDispatchModeTLS.h>
 #include <c10/core/InferenceMode.h>
+#include <pthread.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/Dtype.h>
@@ -177,10 +178,18 @@ TorchTarget target_of(const at::Tensor& tensor) {
   return target;
 }
 
+// A forked process has none of its parent's threads, and OpenMP may wait for them for ever: torch, which fills on one
+// thread, does not.
+bool is_forked = false;
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { is_forked = true; });
+
 Workers workers() {
-  return {at::in_parallel_region() ? 1 : at::get_num_threads(),
+  return {is_forked || at::in_parallel_region() ? 1 : at::get_num_threads(),
           [](int64_t tasks, const std::function<void(int64_t)>& run) {
-            if (tasks == 1) return run(0);
+            if (tasks == 1 || is_forked) {
+              for (int64_t task = 0; task < tasks; ++task) run(task);
+              return;
+            }
             at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
               const DefaultFloatEnvironment environment;  // as on the calling thread: see ordinary_tensor
               for (int64_t task = begin; task < end; ++task) run(task);
