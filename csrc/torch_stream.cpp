@@ -50,16 +50,22 @@ constexpr c10::DispatchKeySet kOrdinaryKeys =
 
 bool only_ordinary(c10::DispatchKeySet keys) { return (keys.raw_repr() & ~kOrdinaryKeys.raw_repr()) == 0; }
 
+// Whether calls go through the kernels that they go through by default, the one that counts versions among them.
+bool dispatches_as_usual() {
+  const c10::impl::LocalDispatchKeySet local = c10::impl::tls_local_dispatch_key_set();
+  return only_ordinary(local.included_) && !local.excluded_.has(c10::DispatchKey::ADInplaceOrView) &&
+         !c10::impl::TorchDispatchModeTLS::any_modes_set() && !c10::InferenceMode::is_enabled();
+}
+
 // The tensor, if torch would fill it by its CPU kernel and nothing else had a say in it.
 const at::Tensor* ordinary_tensor(py::handle object) {
   if (!THPVariable_Check(object.ptr())) return nullptr;
   const at::Tensor& t = THPVariable_Unpack(object.ptr());
   const bool ordinary = t.defined() && only_ordinary(t.key_set()) && t.numel() > 0 &&
                         std::find(std::begin(kTypes), std::end(kTypes), t.scalar_type()) != std::end(kTypes) &&
-                        only_ordinary(c10::impl::tls_local_dispatch_key_set().included_) &&
-                        !c10::impl::TorchDispatchModeTLS::any_modes_set() && !c10::InferenceMode::is_enabled() &&
-                        !t.is_inference() && !torch::autograd::isFwGradDefined(t) && t.has_storage() &&
-                        t.storage().nbytes() > 0 && elements_apart(t) && is_default_float_environment();
+                        dispatches_as_usual() && !t.is_inference() && !torch::autograd::isFwGradDefined(t) &&
+                        t.has_storage() && t.storage().nbytes() > 0 && elements_apart(t) &&
+                        is_default_float_environment();
   return ordinary ? &t : nullptr;
 }
 
