@@ -17,6 +17,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
+#include <mutex>
 #include <optional>
 
 #include "cpu/float_environment.h"
@@ -118,7 +120,7 @@ bool normal_takes(at::ScalarType type, double mean, double std) {
 class LockedGenerator {
  public:
   explicit LockedGenerator(at::CPUGeneratorImpl* generator)
-      : generator_(generator), lock_(generator->mutex_), data_(generator->engine().data()) {
+      : generator_(generator), lock_(generator->mutex_), engine_(generator->engine()), data_(engine_.data()) {
     std::copy(data_.state_.begin(), data_.state_.end(), state.engine.words);
     state.engine.next = data_.left_ == 1 ? Mt19937::kWords : static_cast<int32_t>(data_.next_);
     state.next_normal = generator->next_double_normal_sample();
@@ -141,9 +143,8 @@ class LockedGenerator {
     std::copy(std::begin(state.engine.words), std::end(state.engine.words), data_.state_.begin());
     data_.next_ = state.engine.next;
     data_.left_ = Mt19937::kWords + 1 - state.engine.next;
-    at::mt19937 engine;
-    engine.set_data(data_);
-    generator_->set_engine(engine);
+    engine_.set_data(data_);
+    generator_->set_engine(engine_);
   }
 
   TorchGenerator state;
@@ -151,6 +152,7 @@ class LockedGenerator {
  private:
   at::CPUGeneratorImpl* generator_;
   std::lock_guard<std::mutex> lock_;
+  at::mt19937 engine_;  // kept, since a new one is seeded first
   at::mt19937_data_pod data_;
 };
 
@@ -212,8 +214,9 @@ Outcome filled(const at::Tensor& tensor, int64_t law, at::CPUGeneratorImpl* gene
   const py::gil_scoped_release released;
   LockedGenerator locked(generator);
   if (!locked.is_ordinary()) return kLeft;
+  const TorchTarget target = target_of(tensor);  // before the version: memory that is not there throws
   tensor.unsafeGetTensorImpl()->bump_version();
-  fill(target_of(tensor), locked.state);
+  fill(target, locked.state);
   locked.save();
   return kWritten;
 }
