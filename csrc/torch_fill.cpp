@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <memory>
 
 #include "cpu/isa.h"
 #include "cpu/lanes_scalar.h"
@@ -255,7 +254,7 @@ struct Redrawn {
         count(end - begin) {}
 
   void draw() {
-    constexpr int64_t kChunk = 1 << 16;
+    constexpr int64_t kChunk = kOutsideRoom << 9;  // whole groups of `redraw`, which takes them in order
     int64_t listed = 0;
     for (int64_t i = 0; i < count; i += kChunk) {
       const int64_t n = std::min(kChunk, count - i);

@@ -7,14 +7,18 @@
 #include <ATen/TensorIterator.h>
 #include <c10/core/impl/TorchDispatchModeTLS.h>
 #include <c10/core/InferenceMode.h>
+#include <pthread.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/Dtype.h>
 #include <torch/csrc/Generator.h>
 #include <torch/extension.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
+#include <mutex>
 #include <optional>
 
 #include "cpu/float_environment.h"
@@ -48,16 +52,22 @@ constexpr c10::DispatchKeySet kOrdinaryKeys =
 
 bool only_ordinary(c10::DispatchKeySet keys) { return (keys.raw_repr() & ~kOrdinaryKeys.raw_repr()) == 0; }
 
+// Whether calls go through the kernels that they go through by default, the one that counts versions among them.
+bool dispatches_as_usual() {
+  const c10::impl::LocalDispatchKeySet local = c10::impl::tls_local_dispatch_key_set();
+  return only_ordinary(local.included_) && !local.excluded_.has(c10::DispatchKey::ADInplaceOrView) &&
+         !c10::impl::TorchDispatchModeTLS::any_modes_set() && !c10::InferenceMode::is_enabled();
+}
+
 // The tensor, if torch would fill it by its CPU kernel and nothing else had a say in it.
 const at::Tensor* ordinary_tensor(py::handle object) {
   if (!THPVariable_Check(object.ptr())) return nullptr;
   const at::Tensor& t = THPVariable_Unpack(object.ptr());
   const bool ordinary = t.defined() && only_ordinary(t.key_set()) && t.numel() > 0 &&
                         std::find(std::begin(kTypes), std::end(kTypes), t.scalar_type()) != std::end(kTypes) &&
-                        only_ordinary(c10::impl::tls_local_dispatch_key_set().included_) &&
-                        !c10::impl::TorchDispatchModeTLS::any_modes_set() && !c10::InferenceMode::is_enabled() &&
-                        !t.is_inference() && !torch::autograd::isFwGradDefined(t) && t.has_storage() &&
-                        t.storage().nbytes() > 0 && elements_apart(t) && is_default_float_environment();
+                        dispatches_as_usual() && !t.is_inference() && !torch::autograd::isFwGradDefined(t) &&
+                        t.has_storage() && t.storage().nbytes() > 0 && elements_apart(t) &&
+                        is_default_float_environment();
   return ordinary ? &t : nullptr;
 }
 
@@ -110,15 +120,19 @@ bool normal_takes(at::ScalarType type, double mean, double std) {
 class LockedGenerator {
  public:
   explicit LockedGenerator(at::CPUGeneratorImpl* generator)
-      : generator_(generator), lock_(generator->mutex_), data_(generator->engine().data()) {
+      : generator_(generator), lock_(generator->mutex_), engine_(generator->engine()), data_(engine_.data()) {
     std::copy(data_.state_.begin(), data_.state_.end(), state.engine.words);
     state.engine.next = data_.left_ == 1 ? Mt19937::kWords : static_cast<int32_t>(data_.next_);
     state.next_normal = generator->next_double_normal_sample();
   }
-  // Whether the words not yet drawn are those up to the end of the block; set_state accepts other states too.
+  // Whether the words not yet drawn are those up to the end of the block; set_state accepts other states too, a normal
+  // number that is none, and words that are all zero, with which every block is like the last and `save` cannot tell
+  // what was drawn.
   bool is_ordinary() const {
     return data_.seeded_ &&
-           (data_.left_ == 1 || data_.left_ + static_cast<int64_t>(data_.next_) == Mt19937::kWords + 1);
+           (data_.left_ == 1 || data_.left_ + static_cast<int64_t>(data_.next_) == Mt19937::kWords + 1) &&
+           std::isfinite(state.next_normal.value_or(0.0)) &&
+           std::any_of(data_.state_.begin(), data_.state_.end(), [](uint32_t word) { return word != 0; });
   }
   void save() {
     generator_->set_next_double_normal_sample(state.next_normal);
@@ -129,9 +143,8 @@ class LockedGenerator {
     std::copy(std::begin(state.engine.words), std::end(state.engine.words), data_.state_.begin());
     data_.next_ = state.engine.next;
     data_.left_ = Mt19937::kWords + 1 - state.engine.next;
-    at::mt19937 engine;
-    engine.set_data(data_);
-    generator_->set_engine(engine);
+    engine_.set_data(data_);
+    generator_->set_engine(engine_);
   }
 
   TorchGenerator state;
@@ -139,6 +152,7 @@ class LockedGenerator {
  private:
   at::CPUGeneratorImpl* generator_;
   std::lock_guard<std::mutex> lock_;
+  at::mt19937 engine_;  // kept, since a new one is seeded first
   at::mt19937_data_pod data_;
 };
 
@@ -172,10 +186,18 @@ TorchTarget target_of(const at::Tensor& tensor) {
   return target;
 }
 
+// A forked process has none of its parent's threads, and OpenMP may wait for them for ever: torch, which fills on one
+// thread, does not.
+bool is_forked = false;
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { is_forked = true; });
+
 Workers workers() {
-  return {at::in_parallel_region() ? 1 : at::get_num_threads(),
+  return {is_forked || at::in_parallel_region() ? 1 : at::get_num_threads(),
           [](int64_t tasks, const std::function<void(int64_t)>& run) {
-            if (tasks == 1) return run(0);
+            if (tasks == 1 || is_forked) {
+              for (int64_t task = 0; task < tasks; ++task) run(task);
+              return;
+            }
             at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
               const DefaultFloatEnvironment environment;  // as on the calling thread: see ordinary_tensor
               for (int64_t task = begin; task < end; ++task) run(task);
@@ -192,8 +214,9 @@ Outcome filled(const at::Tensor& tensor, int64_t law, at::CPUGeneratorImpl* gene
   const py::gil_scoped_release released;
   LockedGenerator locked(generator);
   if (!locked.is_ordinary()) return kLeft;
+  const TorchTarget target = target_of(tensor);  // before the version: memory that is not there throws
   tensor.unsafeGetTensorImpl()->bump_version();
-  fill(target_of(tensor), locked.state);
+  fill(target, locked.state);
   locked.save();
   return kWritten;
 }

@@ -47,6 +47,10 @@ def subnormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+def versions_not_counted() -> contextlib.AbstractContextManager[Any]:
+    return torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView))
+
+
 @contextlib.contextmanager
 def default_type() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
@@ -82,6 +86,7 @@ ELSEWHERE: dict[str, Context] = {
     "dispatch mode": DispatchMode,
     "fake tensors": FakeTensorMode,
     "subnormals flushed": subnormals_flushed,
+    "versions not counted": versions_not_counted,
 }
 # And in these it may.
 HERE: dict[str, Context] = {

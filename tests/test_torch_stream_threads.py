@@ -240,3 +240,24 @@ def test_a_fill_never_keeps_the_generator_while_it_waits_for_python() -> None:
 def test_waiting_for_ever_is_noticed() -> None:
     done = ask_during("ctypes.PyDLL(None).sleep(600)", 1)  # with Python's lock
     assert done.returncode == 1 and "Timeout" in done.stderr
+
+
+# A forked process has none of the threads that OpenMP waits for. torch's own fills have no need of them.
+FORKED = """
+import os, signal, torch, fastinit
+torch.set_num_threads(2)
+fastinit.normal_(torch.empty(2**19))
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    ours = fastinit.normal_(torch.empty(2**19), generator=torch.Generator().manual_seed(3))
+    theirs = torch.nn.init.normal_(torch.empty(2**19), generator=torch.Generator().manual_seed(3))
+    os._exit(ours.numpy().tobytes() != theirs.numpy().tobytes())
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_a_forked_process_fills_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

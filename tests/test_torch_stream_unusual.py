@@ -240,14 +240,14 @@ class Derived(torch.Generator):
     pass
 
 
-def in_state(left: int, following: int) -> Callable[[], torch.Generator]:
+def in_state(left: int, following: int, factor: int = 40503, cached: float = -0.25) -> Callable[[], torch.Generator]:
     """At odds with how torch counts, left + following = 625 but for a generator just seeded.
 
     Not more: then torch itself reads beyond its block.
     """
 
     def make() -> torch.Generator:
-        generator, state = torch.Generator(), handmade_state(torch.arange(624) * 40503, cached=-0.25)
+        generator, state = torch.Generator(), handmade_state(torch.arange(624) * factor, cached=cached)
         state[8:12].view(torch.int32)[0] = left
         state[16:24].view(torch.int64)[0] = following
         generator.set_state(state)
@@ -266,6 +266,8 @@ GENERATORS: dict[str, Callable[[], Any]] = {
     "one left, none drawn": in_state(1, 0),
     "one left, some drawn": in_state(1, 5),
     "none drawn": in_state(300, 0),
+    "words all zero": in_state(1, 0, factor=0),  # and so all that follow
+    "a normal number that is none": in_state(324, 301, cached=NAN),
     "a number": lambda: 5,
     "text": lambda: "cpu",
     "the class": lambda: torch.Generator,
@@ -276,10 +278,11 @@ GENERATORS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_generators(kind: str) -> None:
-    for name, shape in itertools.product(NAMES, [(3, 2), (4, 10), (40, 50)]):
+    shapes = [(3, 2), (4, 10), (16, 39), (40, 50)]  # 16 39: a whole block of words
+    for name, shape in itertools.product(NAMES, shapes):
 
         def program(module: Any, name: str = name, shape: Any = shape) -> Any:
-            generator, tensor = GENERATORS[kind](), torch.zeros(shape)
+            generator, tensor = GENERATORS[kind](), torch.zeros(shape, dtype=torch.float16 if shape[1] < 30 else None)
             getattr(module, name)(tensor, generator=generator)
             return describe(tensor), generator.get_state().tolist()
 

@@ -40,6 +40,8 @@ class DefaultFloatEnvironment {
 
  private:
   uint64_t saved_;
+#else
+  DefaultFloatEnvironment() {}
 #endif
 
  public:

@@ -158,7 +158,7 @@ struct NormalBlocks {
   using W = Wide<V, kWide>;
   static constexpr int64_t kStep = std::max(16, 2 * V::kWords), kGroup = kWide * kStep;  // elements; whole blocks
   static constexpr int64_t kRow = std::min(8, V::kWords);
-  static_assert(kGroup <= kOutsideRoom);
+  static_assert(kOutsideRoom % kGroup == 0);
 
   template <class Lanes>
   static Normal<Lanes> law(const NormalNumbers& n) {

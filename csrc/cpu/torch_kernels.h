@@ -20,7 +20,7 @@ struct TorchWindow {
   bool rarely_left;  // hardly ever: worth a branch that is then foreseen
 };
 
-constexpr int64_t kOutsideRoom = 96;
+constexpr int64_t kOutsideRoom = 96;  // elements; a multiple of those that any instruction set's kernels take at a time
 
 struct TorchKernels {
   void (*skip)(Mt19937& state, uint64_t words);
