@@ -48,7 +48,7 @@ def set_default_stream(name: Stream) -> None:
     "torch" (the default): the numbers of torch.nn.init. "keyed": each call of `uniform_`, `normal_`, `trunc_normal_`,
     `xavier_*` or `kaiming_*` draws one 64-bit seed from its generator (torch's default one if None), whatever the
     tensor, and fills with Key(seed): torch.manual_seed reproduces it, and the next call differs. A call given a Key is
-    the same in both.
+    the same in both. `orthogonal_` and `sparse_`, which have no keyed stream, raise a TypeError in it.
 
     torch.compile traces calls of the torch stream, and calls with a Key. A call that must draw its key, and any call
     without a Key while some thread is within `with fastinit.stream(...)`, is a graph break: it runs outside the graph.
@@ -60,7 +60,8 @@ def set_default_stream(name: Stream) -> None:
 def stream(name: Stream) -> "_GeneratorContextManager[None]":
     """Choose the stream of calls without a Key within a `with` block, or in a function that this decorates.
 
-    Blocks nest; each thread and each asynchronous task has its own. See `set_default_stream` for the streams.
+    Blocks nest; each thread and each asynchronous task has its own. An `async def` and a generator function take a
+    block inside: decorated, they would run after it. See `set_default_stream` for the streams.
     """
     return _within(_checked(name))
 
@@ -103,7 +104,7 @@ def _drawn_seed(generator: torch.Generator | None) -> int:
         return _C.draw_seed(None)
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be None, a torch.Generator or a fastinit.Key, got {generator!r}")
-    if generator.device.type == "cpu":
+    if type(generator) is torch.Generator and generator.device.type == "cpu":
         return _C.draw_seed(generator)
     seed = torch.empty((), dtype=torch.int64, device=generator.device)
     return int(seed.random_(-(2**63), None, generator=generator)) % 2**64

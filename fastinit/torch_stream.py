@@ -13,13 +13,14 @@ from torch._C import _get_function_stack_at, _len_torch_function_stack
 from torch.compiler import is_compiling
 from torch.overrides import has_torch_function_variadic
 
-from fastinit import _C, torch_trunc_normal
+from fastinit import _C, laws, torch_trunc_normal
 from fastinit.laws import KINDS, Law
 from fastinit.self_check import self_check
 
 _PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 # Of any other type, torch.nn.init is to make what it makes.
 _PLAIN_ARGUMENTS = frozenset((float, int, str))
+_LEAVE_EMPTY = (laws.kaiming_uniform, laws.kaiming_normal)
 
 
 def fill(kind: str, tensor: Tensor, first: float, second: float, generator: torch.Generator | None) -> bool:
@@ -30,8 +31,13 @@ def fill(kind: str, tensor: Tensor, first: float, second: float, generator: torc
 def fill_law(make_law: Callable[..., Law], tensor: Tensor, generator: torch.Generator | None, *arguments: Any) -> bool:
     """Fill with the uniform or normal law that follows from the tensor's shape and these arguments."""
     plain = _PLAIN_ARGUMENTS.issuperset(map(type, arguments))
-    if not (plain and _is_ours(tensor) and _C.torch_takes(tensor, generator)):
+    if not (plain and _is_ours(tensor)):
         return False
+    if not _C.torch_takes(tensor, generator):
+        empty = make_law in _LEAVE_EMPTY and isinstance(tensor, Tensor) and 0 in tensor.shape
+        if empty:
+            make_law(tensor.shape)  # which only warns, at the caller's line: torch, called from here, would name ours
+        return empty
     kind, (first, second, _, _) = make_law(tensor.shape, *arguments)
     return _fill(kind, tensor, first, second, generator)
 

@@ -77,6 +77,15 @@ def test_seeds_reach_every_bit() -> None:
             assert fill(generator=torch.Generator().manual_seed(n)) == fill(generator=Key(seeds[n]))
 
 
+def test_a_generator_of_a_subclass_gives_the_same_seeds() -> None:
+    class Derived(torch.Generator):
+        pass
+
+    with fastinit.stream("keyed"):
+        filled = fill(generator=Derived().manual_seed(5))
+    assert filled == fill(generator=Key(drawn_seed(torch.Generator().manual_seed(5))))
+
+
 def test_a_key_is_the_same_in_both_streams_and_draws_nothing() -> None:
     expected = fill(generator=Key(4))
     state = torch.get_rng_state()

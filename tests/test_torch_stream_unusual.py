@@ -16,6 +16,7 @@ import torch
 from torch_cases import LAWS
 from torch_stream import compare, compare_outcomes, describe, handmade_state, stand_in, state_of
 
+import fastinit
 from fastinit import _C
 
 NAMES = [
@@ -294,6 +295,17 @@ def test_states_at_odds_are_left_to_torch(left: int, following: int) -> None:
     for state, outcome in ((in_state(325, 300), _C.WRITTEN), (in_state(left, following), _C.LEFT)):
         assert _C.torch_fill(torch.zeros(4), 1, 0.0, 1.0, state(), True) == outcome
         assert _C.torch_trunc_normal(torch.zeros(4), 0.0, 1.0, -2.0, 2.0, state(), True) == outcome
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+@pytest.mark.parametrize("name", ["kaiming_uniform_", "kaiming_normal_"])
+def test_a_warning_of_the_tensor_is_at_the_caller_s_line(name: str, dtype: torch.dtype) -> None:
+    """Python shows it once a line, and filters go by the module."""
+    for module, arguments in itertools.product((torch.nn.init, fastinit), ({}, {"mode": "sideways"})):
+        tensor = torch.empty(0, 4, dtype=dtype)
+        with pytest.warns(UserWarning, match="Initializing zero-element tensors is a no-op") as caught:
+            assert getattr(module, name)(tensor, **arguments) is tensor
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_another_outcome_is_noticed() -> None:
