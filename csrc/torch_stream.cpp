@@ -243,6 +243,14 @@ int fill(py::handle object, int64_t law, py::handle first, py::handle second, py
   });
 }
 
+// Whether no normal number that float32 can make may lie in [a, b]: the mean is beside it, and the standard deviation
+// is lost in the mean's rounding. torch then draws until it is interrupted, which a native fill cannot be.
+bool may_miss_for_ever(double mean, double deviation, double a, double b) {
+  const float centre = static_cast<float>(mean);
+  const bool is_beside = centre < static_cast<float>(a) || static_cast<float>(b) < centre;
+  return is_beside && deviation < std::abs(mean) * 0x1p-20 + 0x1p-140;
+}
+
 int fill_trunc_normal(py::handle object, py::handle mean, py::handle std, py::handle a, py::handle b,
                       py::handle generator, bool unchecked) {
   const at::Tensor* tensor = ordinary_tensor(object);
@@ -253,6 +261,7 @@ int fill_trunc_normal(py::handle object, py::handle mean, py::handle std, py::ha
   const double most = greatest(tensor->scalar_type());
   if (!normal_takes(tensor->scalar_type(), *m, *s) || std::abs(*low) > most || std::abs(*high) > most) return kLeft;
   if (!tensor->is_non_overlapping_and_dense()) return kLeft;  // torch's later rounds draw in another order
+  if (tensor->scalar_type() != at::kDouble && may_miss_for_ever(*m, *s, *low, *high)) return kLeft;
   return filled(*tensor, kTruncNormalLaw, words, unchecked, [&](const TorchTarget& target, TorchGenerator& state) {
     const bool redrawn = torch_trunc_normal(target, {*m, *s}, *low, *high, state, workers());
     if (redrawn) tensor->unsafeGetTensorImpl()->bump_version();  // torch copies the last round's tensor

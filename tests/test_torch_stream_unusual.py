@@ -226,6 +226,19 @@ def test_numbers(name: str, dtype: torch.dtype) -> None:
         compare(name, torch.empty(n, dtype=dtype), *numbers, state=state_of(2, normals=1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_what_never_ends_is_left_to_torch(dtype: torch.dtype) -> None:
+    """Rejection that float32 keeps from ever accepting: torch's can be interrupted."""
+
+    def fill(mean: float, std: float, a: float, b: float) -> int:
+        return _C.torch_trunc_normal(torch.empty(40, dtype=dtype), mean, std, a, b, torch.Generator(), True)
+
+    half = 2.0**-24  # of the distance from 1 to the next float32: the mean becomes 1 and its bound does not
+    assert fill(1 + half - 2e-16, 1e-11, 1 + half + 2e-12, 2.0) == _C.LEFT
+    assert fill(0.0, 6e-46, 7.1e-46, 1.0) == _C.LEFT
+    assert fill(1.0, 1e-11, 1.0 - 1e-12, 2.0) == fill(0.0, 1e-6, -2.0, 2.0) == fill(0.5, 1.0, 0.6, 2.0) == _C.WRITTEN
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", INSTEAD)
 def test_instead_of_numbers(kind: str) -> None:
