@@ -72,7 +72,7 @@ def _verdict(kind: str, dtype: torch.dtype) -> bool:
     known = _C.torch_verdicts().get(pair)
     if known is None:
         with _lock:
-            if not _C.torch_verdicts():  # another thread may have come first
+            if pair not in _C.torch_verdicts():  # another thread may have come first
                 for (of_kind, of_dtype), holds in _found().items():
                     _C.torch_verdict(KINDS[of_kind], of_dtype, holds)
         known = _C.torch_verdicts()[pair]

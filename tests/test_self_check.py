@@ -83,6 +83,14 @@ def test_each_pair_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked == [(kind, dtype) for kind in CALLS for dtype in self_check.DTYPES]
 
 
+@native
+def test_a_check_cut_short_is_made_again() -> None:
+    """By Ctrl-C, or in a child that was forked while its verdicts were written down."""
+    _C.torch_verdict(1, torch.float32, True)
+    assert filled(fastinit, "normal", torch.float64) == filled(torch.nn.init, "normal", torch.float64)
+    assert_all_native()
+
+
 def test_the_check_leaves_no_trace() -> None:
     state = torch.get_rng_state()
     with warnings.catch_warnings():

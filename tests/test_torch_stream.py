@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from torch_cases import LAWS, NUMBERS, OPTIONS, SIZES, STATES, UNIFORM_BRANCH, small_tensors, views
-from torch_stream import DTYPES, LAW, NATIVE, compare, must_be_own, settle, state_of, torch_calls
+from torch_stream import DTYPES, LAW, compare, must_be_own, settle, state_of, torch_calls
 
 import fastinit
 from fastinit import _C
@@ -128,7 +128,6 @@ def test_parameters(name: str, kind: str, dtype: torch.dtype) -> None:
     assert not (calls and must_be_own(name, tensor, (), {}))
 
 
-@pytest.mark.skipif(not NATIVE, reason="no native fills yet")
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="torch's own code is compiled otherwise there")
 def test_nothing_falls_back(isa: str) -> None:
     """On x86-64 with AVX2 every law and type passes its self-check, under each instruction set."""

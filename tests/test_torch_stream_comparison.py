@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-import torch_stream
 from cases import LAYOUTS
 from torch_stream import (
     GUARD,
-    NATIVE,
     compare,
     guarded,
     handmade_state,
@@ -145,7 +143,6 @@ def test_calls_of_torch_are_seen() -> None:
     assert "normal_" not in torch.Tensor.__dict__
 
 
-@pytest.mark.skipif(not NATIVE, reason="no native fills yet")
 def test_torch_s_fill_in_the_place_of_fastinit_s_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastinit, "normal_", torch_normal_)
     with pytest.raises(AssertionError, match="written by torch's _no_grad_normal_, normal_"):
@@ -167,9 +164,8 @@ def test_torch_s_fill_in_the_place_of_fastinit_s_is_noticed(monkeypatch: pytest.
 def test_where_fastinit_itself_must_write(
     monkeypatch: pytest.MonkeyPatch, numbers: tuple[Any, ...], layout: str, own: bool
 ) -> None:
-    monkeypatch.setattr(torch_stream, "NATIVE", True)
     verdicts = {(law, torch.float32): True for law in (1, 2, 3)}
-    monkeypatch.setattr(fastinit._C, "torch_verdicts", lambda: verdicts, raising=False)
+    monkeypatch.setattr(fastinit._C, "torch_verdicts", lambda: verdicts)
     name, *arguments = numbers
     assert must_be_own(name, LAYOUTS[layout](5, 7, dtype=torch.float32), tuple(arguments), {"generator": None}) == own
 

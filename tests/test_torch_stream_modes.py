@@ -124,7 +124,7 @@ def test_contexts(kind: str, place: str, name: str) -> None:
 
     result = compare_outcomes(program)
     assert not kind.endswith(("function mode", "dispatch mode")) or result[1]
-    if kind in ELSEWHERE and hasattr(_C, "torch_takes"):
+    if kind in ELSEWHERE:
         tensor = torch.zeros(4, 5)
         assert _C.torch_takes(tensor, None)
         with context():

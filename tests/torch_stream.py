@@ -35,9 +35,6 @@ LAW = {
 }
 LAW |= {name.removesuffix("_"): law for name, law in LAW.items() if name != "trunc_normal_"}
 
-# Until the native fills are there, every call is torch's own and nothing can be said about who wrote.
-NATIVE = hasattr(_C, "torch_fill")
-
 
 def guarded(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor of the same type, shape and strides over memory of its own, which begins before it and ends after it."""
@@ -162,11 +159,10 @@ def difference(expected: Left, found: Left) -> str:
 
 def settle(dtype: torch.dtype) -> None:
     """Have the self-checks of a type done, which call torch's own code, before anyone looks who calls it."""
-    if NATIVE:
-        for law in (UNIFORM, NORMAL, TRUNC_NORMAL):
-            if (law, dtype) not in _C.torch_verdicts():
-                name = next(name for name in LAW if LAW[name] == law)
-                getattr(fastinit, name)(torch.empty(16, dtype=dtype), generator=torch.Generator())
+    for law in (UNIFORM, NORMAL, TRUNC_NORMAL):
+        if (law, dtype) not in _C.torch_verdicts():
+            name = next(name for name in LAW if LAW[name] == law)
+            getattr(fastinit, name)(torch.empty(16, dtype=dtype), generator=torch.Generator())
 
 
 @contextlib.contextmanager
@@ -201,7 +197,7 @@ def must_be_own(name: str, tensor: torch.Tensor, numbers: tuple[Any, ...], keywo
     Not where a number is of another type than float and int, or infinite in the type it is used in; nor, by
     trunc_normal_, into tensors with gaps or where the window holds so little that torch begins with uniform numbers.
     """
-    if not NATIVE or not _C.torch_verdicts().get((LAW[name], tensor.dtype), False) or tensor.numel() == 0:
+    if not _C.torch_verdicts().get((LAW[name], tensor.dtype), False) or tensor.numel() == 0:
         return False
     options = (value for keyword, value in keywords.items() if keyword != "generator")
     if not {type(given) for given in (*numbers, *options)} <= {float, int, str}:
@@ -305,11 +301,11 @@ def compare_outcomes(program: Program, ours: Any = fastinit) -> Any:
     expected = outcome(program, torch.nn.init)
     for dtype in DTYPES:
         settle(dtype)
-    verdicts = _C.torch_verdicts() if NATIVE else {}
+    verdicts = _C.torch_verdicts()
     assert outcome(program, ours) == expected
     _C.use_isa(_C.isa())  # which forgets the verdicts
     assert outcome(program, ours) == expected
-    assert not NATIVE or _C.torch_verdicts().items() <= verdicts.items()
+    assert _C.torch_verdicts().items() <= verdicts.items()
     return expected[0]
 
 
