@@ -236,9 +236,9 @@ def distributed(module: Any, name: str) -> Any:
 
 @pytest.fixture
 def process_group() -> Iterator[None]:
-    """Of this process alone."""
-    store = torch.distributed.HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    """Of this process alone, without sockets or threads."""
+    fake_pg = pytest.importorskip("torch.testing._internal.distributed.fake_pg")
+    torch.distributed.init_process_group("fake", store=fake_pg.FakeStore(), rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()
 
