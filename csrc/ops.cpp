@@ -1,7 +1,6 @@
 // The op fastinit::fill_ and the module fastinit._C: argument checks, then a plan of plain structs, then the kernels on
 // torch's threads.
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/extension.h>
@@ -15,6 +14,7 @@
 #include "maths/philox.h"
 #include "plan.h"
 #include "tensor_layout.h"
+#include "threads.h"
 #include "torch_stream.h"
 
 namespace fastinit {
@@ -200,7 +200,7 @@ std::vector<FillPlan> build_plans(const Arguments& a, bool in_turn) {
 // Threads take chunks as they come: what each writes depends on the chunk alone. Waking a thread costs about a chunk,
 // so that it must have two to do.
 void run(const FillPlan& plan) {
-  const int64_t chunks = plan.chunks(), threads = std::clamp<int64_t>(chunks / 2, 1, at::get_num_threads());
+  const int64_t chunks = plan.chunks(), threads = std::clamp<int64_t>(chunks / 2, 1, usable_threads());
   std::atomic<int64_t> next{0};
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     for (int64_t chunk; (chunk = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) run_chunk(plan, chunk);

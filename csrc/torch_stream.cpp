@@ -1,13 +1,11 @@
 // The torch stream as Python sees it: which calls are ordinary enough to be filled here, the generator's state under
-// its lock, and what the self-checks of fastinit/torch_stream.py found. Everything else is torch's own.
+// its lock, and what fastinit/self_check.py found. Everything else is torch's own.
 #include "torch_stream.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Parallel.h>
 #include <ATen/TensorIterator.h>
 #include <c10/core/impl/TorchDispatchModeTLS.h>
 #include <c10/core/InferenceMode.h>
-#include <pthread.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/Dtype.h>
@@ -23,6 +21,7 @@
 
 #include "cpu/float_environment.h"
 #include "tensor_layout.h"
+#include "threads.h"
 #include "torch_fill.h"
 
 namespace fastinit {
@@ -84,7 +83,10 @@ std::optional<double> ordinary_number(py::handle object) {
     value = PyFloat_AS_DOUBLE(object.ptr());
   } else if (PyLong_CheckExact(object.ptr())) {
     value = PyLong_AsDouble(object.ptr());
-    if (PyErr_Occurred() != nullptr) PyErr_Clear();
+    if (PyErr_Occurred() != nullptr) {  // too large: torch says so
+      PyErr_Clear();
+      return std::nullopt;
+    }
   }
   if (!std::isfinite(value)) return std::nullopt;
   return value;
@@ -186,14 +188,8 @@ TorchTarget target_of(const at::Tensor& tensor) {
   return target;
 }
 
-// A forked process has none of its parent's threads, and OpenMP may wait for them for ever: torch, which fills on one
-// thread, does not.
-bool is_forked = false;
-[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { is_forked = true; });
-
 Workers workers() {
-  return {is_forked || at::in_parallel_region() ? 1 : at::get_num_threads(),
-          [](int64_t tasks, const std::function<void(int64_t)>& run) {
+  return {usable_threads(), [](int64_t tasks, const std::function<void(int64_t)>& run) {
             if (tasks == 1 || is_forked) {
               for (int64_t task = 0; task < tasks; ++task) run(task);
               return;

@@ -19,6 +19,7 @@ from fastinit import _C, torch_trunc_normal
 from fastinit.laws import KINDS
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_WIDER = {torch.float32: torch.float64, torch.bfloat16: torch.float32, torch.float16: torch.float32}
 _CAPABILITIES = ("AVX2", "AVX512")  # whose kernels have the same bits; those of DEFAULT have others
 _SHAPES = ((1253,), (7, 13), (5,))  # transposed, so that the second is not contiguous; it leaves a number for the third
 # Means of zero and bounds of [0, 1) would hide how multiply-adds are rounded. Truncated normal: both of torch's ways.
@@ -94,7 +95,7 @@ def _compared() -> dict[tuple[str, torch.dtype], bool]:
     torch.set_flush_denormal(False)  # the caller's setting came with the thread, and ends with it
     found: dict[tuple[str, torch.dtype], bool] = {}
     for kind in _CASES:
-        for dtype in DTYPES:
+        for dtype in sorted(DTYPES, key=lambda dtype: -dtype.itemsize):
             known = kind != "trunc_normal" or torch_trunc_normal.is_known()
             needed = all(found[pair] for pair in _needed(kind, dtype))
             found[kind, dtype] = known and needed and _agrees(kind, dtype)
@@ -102,8 +103,12 @@ def _compared() -> dict[tuple[str, torch.dtype], bool]:
 
 
 def _needed(kind: str, dtype: torch.dtype) -> list[tuple[str, torch.dtype]]:
-    """List what must hold first: 16 bits alone can agree by chance, and a truncated normal is made of the other two."""
-    wider = [(kind, torch.float32)] if dtype.itemsize == 2 else []
+    """List what must hold first.
+
+    The next wider type: 16 bits alone can agree by chance, and so can float32, whose normal numbers one after another
+    are float64's rounded. For a truncated normal the laws that it is made of.
+    """
+    wider = [(kind, _WIDER[dtype])] if dtype in _WIDER else []
     parts = [("uniform", dtype), ("normal", dtype)] if kind == "trunc_normal" else []
     return wider + parts
 

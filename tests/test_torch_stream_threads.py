@@ -247,12 +247,14 @@ FORKED = """
 import os, signal, torch, fastinit
 torch.set_num_threads(2)
 fastinit.normal_(torch.empty(2**19))
+keyed = fastinit.normal_(torch.empty(2**19), generator=fastinit.Key(3))
 child = os.fork()
 if child == 0:
     signal.alarm(60)
     ours = fastinit.normal_(torch.empty(2**19), generator=torch.Generator().manual_seed(3))
     theirs = torch.nn.init.normal_(torch.empty(2**19), generator=torch.Generator().manual_seed(3))
-    os._exit(ours.numpy().tobytes() != theirs.numpy().tobytes())
+    again = fastinit.normal_(torch.empty(2**19), generator=fastinit.Key(3))
+    os._exit(ours.numpy().tobytes() != theirs.numpy().tobytes() or again.numpy().tobytes() != keyed.numpy().tobytes())
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
