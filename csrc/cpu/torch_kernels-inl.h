@@ -23,9 +23,9 @@ class Words {
     std::memset(words_ + kRoom, 0, sizeof words_ - kRoom * sizeof *words_);
   }
 
-  // Makes `least` <= 600 words lie ahead, and as many of `wanted` as there is room for. Returns how many of those do.
+  // Makes `least` <= 600 words lie ahead. Returns how many do, of `wanted`.
   int64_t ahead(int64_t least, int64_t wanted) {
-    if (end_ - next_ < least) slide(wanted);
+    while (end_ - next_ < least) make_block();
     return std::min(wanted, end_ - next_);
   }
   // What lies ahead, readable for a register beyond that.
@@ -50,21 +50,21 @@ class Words {
  private:
   static constexpr int64_t kBlock = Mt19937::kWords, kRoom = 5 * kBlock;
 
-  void slide(int64_t wanted) {
-    std::memcpy(words_, words_ + end_ - kBlock, end_ > kBlock ? kBlock * sizeof *words_ : 0);
-    next_ -= end_ - kBlock;
-    end_ = kBlock;
-    const int64_t want = next_ + wanted;
-    do {
-      uint32_t* w = words_ + end_ - kBlock;
-      auto x = V::load(w);
-      for (int64_t i = 0; i < kBlock; i += V::kWords) {
-        const auto following = V::load(w + i + V::kWords);  // cheaper than a load of x[i + 1] across cache lines
-        store_words(w + i + kBlock, twist<V>(x, shifted(x, following), V::load(w + i + 397)));
-        x = following;
-      }
-      end_ += kBlock;
-    } while (end_ < want && end_ < kRoom);
+  // One at a time: while the next one is made, what was written on the way from the last one goes to memory.
+  void make_block() {
+    if (end_ == kRoom) {
+      std::memcpy(words_, words_ + end_ - kBlock, kBlock * sizeof *words_);
+      next_ -= end_ - kBlock;
+      end_ = kBlock;
+    }
+    uint32_t* w = words_ + end_ - kBlock;
+    auto x = V::load(w);
+    for (int64_t i = 0; i < kBlock; i += V::kWords) {
+      const auto following = V::load(w + i + V::kWords);  // cheaper than a load of x[i + 1] across cache lines
+      store_words(w + i + kBlock, twist<V>(x, shifted(x, following), V::load(w + i + 397)));
+      x = following;
+    }
+    end_ += kBlock;
   }
 
   int64_t next_, end_ = kBlock;
