@@ -32,27 +32,6 @@ struct Arguments {
   at::IntArrayRef shards;        // empty, or for each tensor its global sizes and then its start
 };
 
-DType dtype_of(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case at::kFloat:
-      return DType::kFloat32;
-    case at::kDouble:
-      return DType::kFloat64;
-    case at::kBFloat16:
-      return DType::kBFloat16;
-    case at::kHalf:
-      return DType::kFloat16;
-    case at::kFloat8_e4m3fn:
-      return DType::kFloat8E4M3FN;
-    case at::kFloat8_e5m2:
-      return DType::kFloat8E5M2;
-    default:
-      TORCH_CHECK_TYPE(false,
-                       "tensor must be of type float32, float64, bfloat16, float16, float8_e4m3fn or float8_e5m2, got ",
-                       at::toString(tensor.scalar_type()));
-  }
-}
-
 template <class T>
 uint64_t bytes_of(T value) {
   uint64_t bytes = 0;

@@ -160,22 +160,9 @@ class LockedGenerator {
 
 // ---- Fills
 
-DType dtype_of(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return DType::kFloat32;
-    case at::kDouble:
-      return DType::kFloat64;
-    case at::kBFloat16:
-      return DType::kBFloat16;
-    default:
-      return DType::kFloat16;
-  }
-}
-
 TorchTarget target_of(const at::Tensor& tensor) {
   TorchTarget target{static_cast<char*>(tensor.mutable_data_ptr()),
-                     dtype_of(tensor.scalar_type()),
+                     dtype_of(tensor),
                      tensor.numel(),
                      {},
                      tensor.numel() >= 16 && tensor.is_contiguous()};
