@@ -17,6 +17,17 @@ DTYPES = [
     torch.float8_e5m2,
 ]
 
+# The functions that draw numbers of a law, and so have both streams.
+DRAWN = [
+    "uniform_",
+    "normal_",
+    "trunc_normal_",
+    "xavier_uniform_",
+    "xavier_normal_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+]
+
 # name: (function, keyword arguments); the windows reach every form of the truncated normal
 LAWS: dict[str, tuple[Callable[..., torch.Tensor], dict[str, float]]] = {
     "uniform": (fastinit.uniform_, {"a": -0.7, "b": 0.9}),

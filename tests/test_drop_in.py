@@ -5,22 +5,13 @@ import warnings
 
 import pytest
 import torch
-from cases import raw
+from cases import DRAWN, raw
 
 import fastinit
 import fastinit.init
 from fastinit import Key
 
 FUNCTIONS = [name for name in torch.nn.init.__all__ if name.endswith("_")]
-KEYED = [
-    "uniform_",
-    "normal_",
-    "trunc_normal_",
-    "xavier_uniform_",
-    "xavier_normal_",
-    "kaiming_uniform_",
-    "kaiming_normal_",
-]
 ARGUMENTS = {"constant_": {"val": 0.3}, "sparse_": {"sparsity": 0.2}}
 
 
@@ -68,7 +59,7 @@ def test_deprecated_aliases_warn_as_torch_s(name):
     assert messages[0] == messages[1]
 
 
-@pytest.mark.parametrize("name", KEYED)
+@pytest.mark.parametrize("name", DRAWN)
 def test_key_fills_in_place_and_returns_the_tensor(name):
     parameter = torch.nn.Parameter(torch.zeros(6, 4))
     before = parameter._version
@@ -102,7 +93,7 @@ def test_shards_take_fans_from_the_whole():
     assert raw(part) == raw(whole[:, 6:9])
 
 
-@pytest.mark.parametrize("name", KEYED)
+@pytest.mark.parametrize("name", DRAWN)
 def test_torch_function_is_honoured(name):
     function, calls = getattr(fastinit, name), []
 
@@ -128,7 +119,7 @@ def test_torch_function_is_honoured(name):
 
 def test_meta_and_empty_tensors_are_left_alone():
     meta = torch.empty(3, 4, device="meta")
-    for name in KEYED:
+    for name in DRAWN:
         assert getattr(fastinit, name)(meta, generator=Key(0)) is meta
     for name in ("uniform_", "normal_", "trunc_normal_"):
         empty = torch.empty(0, 4)
@@ -170,7 +161,7 @@ BAD_TENSORS = {
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", KEYED)
+@pytest.mark.parametrize("name", DRAWN)
 @pytest.mark.parametrize("kind", BAD_TENSORS)
 def test_bad_tensors(kind, name):
     make, error, message = BAD_TENSORS[kind]
@@ -267,5 +258,5 @@ def test_degenerate_laws():
 def test_no_warnings_in_ordinary_use():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in KEYED:
+        for name in DRAWN:
             getattr(fastinit, name)(torch.empty(6, 4), generator=Key(0))

@@ -8,20 +8,10 @@ from threading import Barrier
 
 import pytest
 import torch
-from cases import holds_in_a_fork, raw
+from cases import DRAWN, holds_in_a_fork, raw
 
 import fastinit
 from fastinit import Key, streams
-
-FUNCTIONS = [
-    "uniform_",
-    "normal_",
-    "trunc_normal_",
-    "xavier_uniform_",
-    "xavier_normal_",
-    "kaiming_uniform_",
-    "kaiming_normal_",
-]
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +35,7 @@ def by_torch(seed: int) -> bytes:
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["generator given", "default generator"])
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_each_call_takes_the_next_seed_of_the_generator(name: str, given: bool) -> None:
     generator = torch.Generator() if given else torch.default_generator
     arguments = {"generator": generator} if given else {}
@@ -60,7 +50,7 @@ def test_each_call_takes_the_next_seed_of_the_generator(name: str, given: bool) 
     assert state.equal(generator.get_state())  # a seed a call, and no more
 
 
-@pytest.mark.parametrize("name", [name[:-1] for name in FUNCTIONS if name != "trunc_normal_"])
+@pytest.mark.parametrize("name", [name[:-1] for name in DRAWN if name != "trunc_normal_"])
 def test_deprecated_aliases_take_it_too(name: str) -> None:
     torch.manual_seed(3)
     with fastinit.stream("keyed"), pytest.warns(FutureWarning):
@@ -275,7 +265,7 @@ def test_compiled_whole() -> None:
 def test_no_warnings_in_ordinary_use() -> None:
     with warnings.catch_warnings(), fastinit.stream("keyed"):
         warnings.simplefilter("error")
-        for name in FUNCTIONS:
+        for name in DRAWN:
             fill(name)
 
 

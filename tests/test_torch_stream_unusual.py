@@ -13,21 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cases import DRAWN
 from torch_cases import LAWS
 from torch_stream import compare, compare_outcomes, describe, handmade_state, stand_in, state_of
 
 import fastinit
 from fastinit import _C
 
-NAMES = [
-    "uniform_",
-    "normal_",
-    "trunc_normal_",
-    "xavier_uniform_",
-    "xavier_normal_",
-    "kaiming_uniform_",
-    "kaiming_normal_",
-]
 NAN, INF = float("nan"), float("inf")
 
 
@@ -135,7 +127,7 @@ def fill(name: str, make: Callable[[], Any]) -> Callable[[Any], Any]:
 @pytest.mark.parametrize("kind", [*TENSORS, *OTHER_TENSORS])
 def test_tensors(kind: str) -> None:
     make = (TENSORS | OTHER_TENSORS)[kind]
-    for name in NAMES:
+    for name in DRAWN:
         compare_outcomes(fill(name, make))
     if kind in TENSORS:
         assert not _C.torch_takes(make(), None)
@@ -246,7 +238,7 @@ def test_instead_of_numbers(kind: str) -> None:
     for name, numbers in [("uniform_", (0.5, 2.0)), ("normal_", (0.5, 2.0)), ("trunc_normal_", (0.5, 2.0, -3.0, 3.0))]:
         for i, n in itertools.product(range(len(numbers)), (5, 40)):
             compare(name, torch.empty(n), *numbers[:i], given, *numbers[i + 1 :], state=state_of(2))
-    for name in NAMES[3:]:
+    for name in DRAWN[3:]:
         compare(name, torch.empty(4, 5), given, state=state_of(2))
 
 
@@ -293,7 +285,7 @@ GENERATORS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_generators(kind: str) -> None:
     shapes = [(3, 2), (4, 10), (16, 39), (40, 50)]  # 16 39: a whole block of words
-    for name, shape in itertools.product(NAMES, shapes):
+    for name, shape in itertools.product(DRAWN, shapes):
 
         def program(module: Any, name: str = name, shape: Any = shape) -> Any:
             generator, tensor = GENERATORS[kind](), torch.zeros(shape, dtype=torch.float16 if shape[1] < 30 else None)

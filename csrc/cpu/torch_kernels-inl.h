@@ -272,12 +272,20 @@ void serial_normal(Mt19937& state, const NormalNumbers& numbers, typename To::El
   words.save(state);
 }
 
-// The tables' functions: by type of the elements.
+// The table's functions: by type of the elements.
 template <class V>
 struct Kernels {
-  template <template <class> class To>
-  static typename To<V>::Element* as(void* out) {
-    return static_cast<typename To<V>::Element*>(out);
+  // What `run` makes of the way in which float32 values become elements of the type, and of the memory for them.
+  template <class Run>
+  static auto by_type(DType dtype, void* out, const Run& run) {
+    switch (dtype) {
+      case DType::kFloat32:
+        return run(ToFloat32<V>{}, static_cast<float*>(out));
+      case DType::kBFloat16:
+        return run(ToBFloat16<V>{}, static_cast<uint16_t*>(out));
+      default:
+        return run(ToFloat16<V>{}, static_cast<uint16_t*>(out));
+    }
   }
 
   static void skip(Mt19937& state, uint64_t count) {
@@ -286,61 +294,30 @@ struct Kernels {
     words.save(state);
   }
   static void uniform(Mt19937& state, DType dtype, const TorchUniform& law, void* out, int64_t count) {
-    switch (dtype) {
-      case DType::kFloat64:
-        return torch_stream::uniform64<V>(state, law, static_cast<double*>(out), count);
-      case DType::kFloat32:
-        return torch_stream::uniform<V, ToFloat32<V>>(state, law, as<ToFloat32>(out), count);
-      case DType::kBFloat16:
-        return torch_stream::uniform<V, ToBFloat16<V>>(state, law, as<ToBFloat16>(out), count);
-      default:
-        return torch_stream::uniform<V, ToFloat16<V>>(state, law, as<ToFloat16>(out), count);
-    }
+    if (dtype == DType::kFloat64) return torch_stream::uniform64<V>(state, law, static_cast<double*>(out), count);
+    by_type(dtype, out,
+            [&](auto to, auto* elements) { torch_stream::uniform<V, decltype(to)>(state, law, elements, count); });
   }
   static void normal(Mt19937& state, DType dtype, const NormalNumbers& law, void* out, int64_t count) {
-    switch (dtype) {
-      case DType::kFloat32:
-        return NormalBlocks<V, ToFloat32<V>>::fill(state, law, as<ToFloat32>(out), count);
-      case DType::kBFloat16:
-        return NormalBlocks<V, ToBFloat16<V>>::fill(state, law, as<ToBFloat16>(out), count);
-      default:
-        return NormalBlocks<V, ToFloat16<V>>::fill(state, law, as<ToFloat16>(out), count);
-    }
+    by_type(dtype, out,
+            [&](auto to, auto* elements) { NormalBlocks<V, decltype(to)>::fill(state, law, elements, count); });
   }
   static int64_t normal_within(Mt19937& state, DType dtype, const NormalNumbers& law, const TorchWindow& window,
                                void* out, int64_t count, uint32_t first, uint32_t* outside) {
-    switch (dtype) {
-      case DType::kFloat32:
-        return NormalBlocks<V, ToFloat32<V>>::fill_within(state, law, window, as<ToFloat32>(out), count, first,
-                                                          outside);
-      case DType::kBFloat16:
-        return NormalBlocks<V, ToBFloat16<V>>::fill_within(state, law, window, as<ToBFloat16>(out), count, first,
-                                                           outside);
-      default:
-        return NormalBlocks<V, ToFloat16<V>>::fill_within(state, law, window, as<ToFloat16>(out), count, first,
-                                                          outside);
-    }
+    return by_type(dtype, out, [&](auto to, auto* elements) {
+      return NormalBlocks<V, decltype(to)>::fill_within(state, law, window, elements, count, first, outside);
+    });
   }
   static int64_t redraw(Mt19937& state, DType dtype, const NormalNumbers& law, const TorchWindow& window, void* out,
                         int64_t count, uint32_t* outside, int64_t listed) {
-    switch (dtype) {
-      case DType::kFloat32:
-        return NormalBlocks<V, ToFloat32<V>>::redraw(state, law, window, as<ToFloat32>(out), count, outside, listed);
-      case DType::kBFloat16:
-        return NormalBlocks<V, ToBFloat16<V>>::redraw(state, law, window, as<ToBFloat16>(out), count, outside, listed);
-      default:
-        return NormalBlocks<V, ToFloat16<V>>::redraw(state, law, window, as<ToFloat16>(out), count, outside, listed);
-    }
+    return by_type(dtype, out, [&](auto to, auto* elements) {
+      return NormalBlocks<V, decltype(to)>::redraw(state, law, window, elements, count, outside, listed);
+    });
   }
   static void serial_normal(Mt19937& state, DType dtype, const NormalNumbers& law, void* out, int64_t count) {
-    switch (dtype) {
-      case DType::kFloat32:
-        return torch_stream::serial_normal<V, ToFloat32<V>>(state, law, as<ToFloat32>(out), count);
-      case DType::kBFloat16:
-        return torch_stream::serial_normal<V, ToBFloat16<V>>(state, law, as<ToBFloat16>(out), count);
-      default:
-        return torch_stream::serial_normal<V, ToFloat16<V>>(state, law, as<ToFloat16>(out), count);
-    }
+    by_type(dtype, out, [&](auto to, auto* elements) {
+      torch_stream::serial_normal<V, decltype(to)>(state, law, elements, count);
+    });
   }
   static constexpr TorchKernels kTable{skip, uniform, normal, normal_within, redraw, serial_normal};
 };
