@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "maths/numbers.h"
+#include "sparse.h"
 
 namespace fastinit {
 
@@ -34,7 +36,8 @@ inline constexpr int64_t kRunUnit = 1024;  // elements; a multiple of every vect
 struct FillPlan {
   std::vector<FillJob> jobs;
   std::vector<Dim> dims;
-  int64_t chunk_elements = 32 * 1024;  // that a thread takes at a time: about 10 microseconds
+  std::vector<std::unique_ptr<SparseColumns>> sparse;  // of the sparse jobs, to be selected before any chunk runs
+  int64_t chunk_elements = 32 * 1024;                  // that a thread takes at a time: about 10 microseconds
   std::vector<int64_t> starts;  // position of each job on the line of all units' elements, and the end of that line
 
   // Appends a job over the given dims (in any order; size 1 and mergeable ones are dropped, none are left for a dense

@@ -29,7 +29,7 @@ from fastinit import laws
 from fastinit._ops import fill_one
 from fastinit.key import Key, KeyShard
 from fastinit.laws import Law
-from fastinit.streams import KEYED, Generator, current_stream, in_stream
+from fastinit.streams import KEYED, Generator, in_stream
 from fastinit.torch_stream import fill, fill_law, trunc_normal
 
 
@@ -220,22 +220,20 @@ def kaiming_normal_(
     return torch_init.kaiming_normal_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
 
 
-def _refuse_key(name: str, generator: Generator) -> torch.Generator | None:
-    if isinstance(generator, KEYED):
-        raise TypeError(f"{name} has no keyed stream: generator must be None or a torch.Generator, got {generator!r}")
-    if current_stream() == "keyed":
-        raise TypeError(f'{name} has no keyed stream: call it within `with fastinit.stream("torch")`')
-    return generator
-
-
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) -> Tensor:
     """torch.nn.init.orthogonal_: a (semi) orthogonal matrix times gain (Saxe, McClelland and Ganguli, 2013)."""
-    return torch_init.orthogonal_(tensor, gain, _refuse_key("orthogonal_", generator))
+    generator = in_stream(generator)
+    if isinstance(generator, KEYED):
+        return _fill_keyed(orthogonal_, laws.orthogonal, tensor, generator, gain=gain)
+    return torch_init.orthogonal_(tensor, gain, generator)
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator = None) -> Tensor:
     """torch.nn.init.sparse_: N(0, std^2) with a fraction `sparsity` of each column zero (Martens, 2010)."""
-    return torch_init.sparse_(tensor, sparsity, std, _refuse_key("sparse_", generator))
+    generator = in_stream(generator)
+    if isinstance(generator, KEYED):
+        return _fill_keyed(sparse_, laws.sparse, tensor, generator, sparsity=sparsity, std=std)
+    return torch_init.sparse_(tensor, sparsity, std, generator)
 
 
 def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -278,6 +276,10 @@ _LAWS: dict[Any, Callable[..., Law]] = {
     xavier_normal_: laws.xavier_normal,
     kaiming_uniform_: laws.kaiming_uniform,
     kaiming_normal_: laws.kaiming_normal,
+    eye_: laws.eye,
+    dirac_: laws.dirac,
+    sparse_: laws.sparse,
+    orthogonal_: laws.orthogonal,
 }
 # Under torch's own names and the deprecated ones too.
 _LAWS |= {getattr(torch_init, function.__name__): law for function, law in _LAWS.items()}
@@ -289,6 +291,10 @@ _LAWS |= {
     xavier_normal: laws.xavier_normal,
     kaiming_uniform: laws.kaiming_uniform,
     kaiming_normal: laws.kaiming_normal,
+    eye: laws.eye,
+    dirac: laws.dirac,
+    sparse: laws.sparse,
+    orthogonal: laws.orthogonal,
 }
 
 
@@ -296,7 +302,7 @@ def law_of(initialiser: Callable[..., Any], shape: Sequence[int], kwargs: dict[s
     """Return the law that a drop-in function called with `kwargs` writes into a tensor of this (global) shape.
 
     torch.nn.init's functions count as ours, and so does a functools.partial that gives keyword arguments. None where
-    the function writes no law of one value after another.
+    the function writes no law of ours.
     """
     function: Any = initialiser
     while isinstance(function, functools.partial) and not function.args:

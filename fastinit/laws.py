@@ -4,23 +4,29 @@ The arithmetic is torch.nn.init's, operation for operation.
 """
 
 import math
+import operator
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch.nn.init import calculate_gain
 
-KINDS = {"constant": 0, "uniform": 1, "normal": 2, "trunc_normal": 3}  # as csrc/ops.cpp numbers them
 _ARGUMENTS = {
     "constant": ("val",),
     "uniform": ("a", "b"),
     "normal": ("mean", "std"),
     "trunc_normal": ("mean", "std", "a", "b"),
+    "eye": (),
+    "dirac": ("groups",),
+    "sparse": ("zeros", "std"),  # zeros in each column
+    "orthogonal": ("gain",),
 }
+KINDS = {kind: code for code, kind in enumerate(_ARGUMENTS)}  # as csrc/ops.cpp numbers them
+KEYLESS = frozenset(("constant", "eye", "dirac"))  # what they write is the same in every stream
 
 
 class Law(NamedTuple):
-    """A law with its numbers: constant (val), uniform (a, b), normal (mean, std) or trunc_normal (mean, std, a, b)."""
+    """A law by its name in KINDS, with the numbers that it has and zeros after them."""
 
     kind: str
     numbers: tuple[float, float, float, float]
@@ -28,6 +34,11 @@ class Law(NamedTuple):
     def __str__(self) -> str:
         arguments = zip(_ARGUMENTS[self.kind], self.numbers, strict=False)
         return f"{self.kind}({', '.join(f'{name}={value:g}' for name, value in arguments)})"
+
+
+def _law(kind: str, *numbers: float) -> Law:
+    first, second, third, fourth = map(float, (*numbers, *(0,) * (4 - len(numbers))))
+    return Law(kind, (first, second, third, fourth))
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
@@ -46,7 +57,7 @@ def _fan(shape: Sequence[int], mode: str) -> int:
 
 
 def constant(shape: Sequence[int], val: float) -> Law:
-    return Law("constant", (float(val), 0.0, 0.0, 0.0))
+    return _law("constant", val)
 
 
 def ones(shape: Sequence[int]) -> Law:
@@ -58,15 +69,15 @@ def zeros(shape: Sequence[int]) -> Law:
 
 
 def uniform(shape: Sequence[int], a: float = 0.0, b: float = 1.0) -> Law:
-    return Law("uniform", (float(a), float(b), 0.0, 0.0))
+    return _law("uniform", a, b)
 
 
 def normal(shape: Sequence[int], mean: float = 0.0, std: float = 1.0) -> Law:
-    return Law("normal", (float(mean), float(std), 0.0, 0.0))
+    return _law("normal", mean, std)
 
 
 def trunc_normal(shape: Sequence[int], mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Law:
-    return Law("trunc_normal", (float(mean), float(std), float(a), float(b)))
+    return _law("trunc_normal", mean, std, a, b)
 
 
 def _xavier_std(shape: Sequence[int], gain: float) -> float:
@@ -108,3 +119,35 @@ def kaiming_normal(shape: Sequence[int], a: float = 0, mode: str = "fan_in", non
     if _is_empty(shape):
         return normal(shape)
     return normal(shape, 0.0, _kaiming_std(shape, a, mode, nonlinearity))
+
+
+def _require_dimensions(shape: Sequence[int], allowed: Sequence[int], words: str) -> None:
+    if len(shape) not in allowed:
+        raise ValueError(f"Only tensors with {words} dimensions are supported")
+
+
+def eye(shape: Sequence[int]) -> Law:
+    _require_dimensions(shape, (2,), "2")
+    return _law("eye")
+
+
+def dirac(shape: Sequence[int], groups: int = 1) -> Law:
+    _require_dimensions(shape, (3, 4, 5), "3, 4, or 5")
+    if operator.index(groups) < 1:
+        raise ValueError(f"groups must be at least 1, got {groups}")
+    if shape[0] % groups != 0:
+        raise ValueError("dim 0 must be divisible by groups")
+    return _law("dirac", groups)
+
+
+def sparse(shape: Sequence[int], sparsity: float, std: float = 0.01) -> Law:
+    _require_dimensions(shape, (2,), "2")
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparsity must be in [0, 1], got {sparsity}")
+    return _law("sparse", math.ceil(sparsity * shape[0]), std)
+
+
+def orthogonal(shape: Sequence[int], gain: float = 1) -> Law:
+    if len(shape) < 2:
+        raise ValueError("Only tensors with 2 or more dimensions are supported")
+    return _law("orthogonal", gain)

@@ -6,7 +6,16 @@
 
 namespace fastinit {
 
-enum class Law : uint8_t { kConstant, kUniform, kNormal, kTruncNormal, kTruncNormalTail };
+enum class Law : uint8_t {
+  kConstant,
+  kUniform,
+  kNormal,
+  kTruncNormal,
+  kTruncNormalTail,
+  kDiagonal,
+  kSparse,
+  kSparseWords
+};
 enum class DType : uint8_t { kFloat32, kFloat64, kBFloat16, kFloat16, kFloat8E4M3FN, kFloat8E5M2 };
 
 constexpr int64_t item_size(DType dtype) {
@@ -37,11 +46,25 @@ struct TruncNormalNumbers {
   bool mirrored;
 };
 
+// The bytes of a one at the elements first + group group_step + i step, for i < count and group < groups; all others
+// are zero.
+struct DiagonalNumbers {
+  uint64_t one;
+  int64_t first, step, count, group_step, groups;
+};
+struct SparseColumns;
+struct SparseNumbers {
+  NormalNumbers normal;
+  const SparseColumns* columns;  // which elements are zero
+};
+
 union LawNumbers {
   uint64_t pattern;  // constant: the value's bytes
   UniformNumbers uniform;
   NormalNumbers normal;
   TruncNormalNumbers trunc_normal;
+  DiagonalNumbers diagonal;
+  SparseNumbers sparse;
 };
 
 }  // namespace fastinit
