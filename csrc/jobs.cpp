@@ -80,9 +80,10 @@ std::vector<Dim> dims_of(const at::Tensor& tensor, const Place& place, uint64_t&
 // within the group and along the second dimension, at the middle of all further dimensions.
 DiagonalNumbers diagonal_of(const std::vector<Dim>& dims, at::IntArrayRef sizes, int64_t groups, uint64_t one) {
   const int64_t rows = sizes[0] / groups;
-  DiagonalNumbers n{
-      one,   0, dims[0].index_stride + dims[1].index_stride, std::min(rows, sizes[1]), rows * dims[0].index_stride,
-      groups};
+  // A dimension of one element may have any stride, and its step is never taken.
+  const int64_t step = std::max<int64_t>(1, dims[0].index_stride + dims[1].index_stride);
+  const int64_t group_step = std::max<int64_t>(1, rows * dims[0].index_stride);
+  DiagonalNumbers n{one, 0, step, std::min(rows, sizes[1]), group_step, groups};
   for (size_t d = 2; d < dims.size(); ++d) n.first += sizes[d] / 2 * dims[d].index_stride;
   return n;
 }

@@ -5,15 +5,45 @@
 #include <torch/library.h>
 
 #include <atomic>
+#include <span>
 
+#include "cpu/float_environment.h"
 #include "cpu/isa.h"
 #include "jobs.h"
 #include "maths/philox.h"
+#include "ordinary.h"
 #include "threads.h"
 #include "torch_stream.h"
 
 namespace fastinit {
 namespace {
+
+// Columns of all sparse matrices, a few at a time.
+void select_zeros(const FillPlan& plan) {
+  struct Unit {
+    SparseColumns* columns;
+    int64_t begin, end;
+    std::vector<int64_t> kept;
+  };
+  std::vector<Unit> units;
+  for (const auto& columns : plan.sparse) {
+    columns->limits.resize(columns->count);
+    const int64_t width = std::clamp<int64_t>(columns->count / usable_threads() / 16 * 16, 16, 512);
+    for (int64_t i = 0; i < columns->count; i += width) {
+      units.push_back({columns.get(), i, std::min(i + width, columns->count), {}});
+    }
+  }
+  at::parallel_for(0, static_cast<int64_t>(units.size()), 1, [&](int64_t begin, int64_t end) {
+    const DefaultFloatEnvironment environment;
+    for (Unit& unit : std::span(units).subspan(begin, end - begin)) {
+      unit.kept = unit.columns->select(unit.begin, unit.end);
+    }
+  });
+  for (const Unit& unit : units) {
+    unit.columns->kept.insert(unit.columns->kept.end(), unit.kept.begin(), unit.kept.end());
+  }
+  for (const auto& columns : plan.sparse) std::sort(columns->kept.begin(), columns->kept.end());
+}
 
 // Threads take chunks as they come: what each writes depends on the chunk alone. Waking a thread costs about a chunk,
 // so that it must have two to do.
@@ -30,6 +60,7 @@ void fill_cpu(at::TensorList tensors, at::IntArrayRef laws, at::ArrayRef<double>
   const std::vector<FillJobs> jobs = make_jobs({tensors, laws, numbers, keys, shards});
   for (const at::Tensor& tensor : tensors) tensor.unsafeGetTensorImpl()->bump_version();
   for (const FillJobs& each : jobs) {
+    select_zeros(each.plan);
     run(each.plan);
     fill_orthogonal(each.orthogonal);
   }
@@ -113,6 +144,9 @@ PYBIND11_MODULE(_C, m) {
   m.def("fill_one", torch::wrap_pybind_function(fill_one));
   m.def("check_one", torch::wrap_pybind_function(check_one));
   m.def("fill_many", torch::wrap_pybind_function(fill_many));
+  m.def("is_ordinary", [](py::handle object) {
+    return THPVariable_Check(object.ptr()) && is_ordinary(THPVariable_Unpack(object.ptr()));
+  });
   m.def("philox", philox);
   m.def("isa", [] { return isa().name; });
   m.def("use_isa", [](const std::string& name) {  // for tests: everyone else sets FASTINIT_ISA

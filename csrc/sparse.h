@@ -11,14 +11,14 @@ namespace fastinit {
 
 // Columns first .. first + count of a matrix of rows x columns elements.
 struct SparseColumns {
-  static constexpr int64_t kMostRows = int64_t{1} << 33;
+  static constexpr int64_t kMostRows = INT32_MAX;
 
   uint64_t seed, offset;
   int64_t rows, columns, zeros;  // zeros < rows
   int64_t first, count;
 
-  // Once all is selected: an element of column first + i is zero if its draw is at most limits[i], unless its index is
-  // among `kept`, which is sorted.
+  // Once all columns are selected: an element of column first + i is zero if its draw is at most limits[i], unless its
+  // index is among `kept`, which is sorted.
   std::vector<int32_t> limits;
   std::vector<int64_t> kept;
 
@@ -27,6 +27,10 @@ struct SparseColumns {
       : seed(seed), offset(offset), rows(rows), columns(columns), zeros(zeros), first(first), count(count) {}
 
   static int32_t draw(uint32_t word) { return static_cast<int32_t>(word >> 1); }
+
+  // Finds the limits of columns first + begin .. first + end, and returns their part of `kept`. `deviations` is how far
+  // from its expectation, in standard deviations, a limit is looked for first; it does not change what is found.
+  std::vector<int64_t> select(int64_t begin, int64_t end, double deviations = 3.5);
 };
 
 }  // namespace fastinit

@@ -4,9 +4,6 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorIterator.h>
-#include <c10/core/impl/TorchDispatchModeTLS.h>
-#include <c10/core/InferenceMode.h>
-#include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/Dtype.h>
 #include <torch/csrc/Generator.h>
@@ -20,6 +17,7 @@
 #include <optional>
 
 #include "cpu/float_environment.h"
+#include "ordinary.h"
 #include "tensor_layout.h"
 #include "threads.h"
 #include "torch_fill.h"
@@ -44,28 +42,12 @@ std::atomic<Verdict>& verdict(int64_t law, at::ScalarType type) {
 
 // ---- What is ordinary
 
-constexpr c10::DispatchKeySet kOrdinaryKeys =
-    c10::DispatchKeySet({c10::DispatchKey::CPU, c10::DispatchKey::AutogradCPU, c10::DispatchKey::ADInplaceOrView,
-                         c10::DispatchKey::BackendSelect}) |
-    c10::autocast_dispatch_keyset;
-
-bool only_ordinary(c10::DispatchKeySet keys) { return (keys.raw_repr() & ~kOrdinaryKeys.raw_repr()) == 0; }
-
-// Whether calls go through the kernels that they go through by default, the one that counts versions among them.
-bool dispatches_as_usual() {
-  const c10::impl::LocalDispatchKeySet local = c10::impl::tls_local_dispatch_key_set();
-  return only_ordinary(local.included_) && !local.excluded_.has(c10::DispatchKey::ADInplaceOrView) &&
-         !c10::impl::TorchDispatchModeTLS::any_modes_set() && !c10::InferenceMode::is_enabled();
-}
-
 // The tensor, if torch would fill it by its CPU kernel and nothing else had a say in it.
 const at::Tensor* ordinary_tensor(py::handle object) {
   if (!THPVariable_Check(object.ptr())) return nullptr;
   const at::Tensor& t = THPVariable_Unpack(object.ptr());
-  const bool ordinary = t.defined() && only_ordinary(t.key_set()) && t.numel() > 0 &&
+  const bool ordinary = is_ordinary(t) &&
                         std::find(std::begin(kTypes), std::end(kTypes), t.scalar_type()) != std::end(kTypes) &&
-                        dispatches_as_usual() && !t.is_inference() && !torch::autograd::isFwGradDefined(t) &&
-                        t.has_storage() && t.storage().nbytes() > 0 && elements_apart(t) &&
                         is_default_float_environment();
   return ordinary ? &t : nullptr;
 }

@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from fastinit import init, machine
-from fastinit.init import law_of
+from fastinit import machine
+from fastinit.init import functions_with_a_law
 from fastinit.self_check import by_law
 from fastinit.streams import current_stream
 
@@ -31,17 +31,10 @@ def info() -> None:
         print(f"{name:<14}{value}")
     print(f"{'isas':<14}{' '.join(isas)} (FASTINIT_ISA=... forces one)")
     print(f"{'stream':<14}{current_stream()} (fastinit.set_default_stream chooses)")
-    print(f"{'keyed stream':<14}{' '.join(_native())}")
+    print(f"{'keyed stream':<14}{' '.join(functions_with_a_law())}")
     for native, way in ((True, "native"), (False, "torch's own code")):
         for types in by_law(native=native):
             print(f"{'torch stream':<14}{types}: {way}")
-
-
-def _native() -> list[str]:
-    """Name the functions whose keyed stream is native: those that have a law."""
-    functions = {name: getattr(init, name) for name in dir(init) if name.endswith("_") and name[0] != "_"}
-    needed = {"constant_": {"val": 0.0}}
-    return [name for name, each in functions.items() if law_of(each, (2, 2), needed.get(name, {})) is not None]
 
 
 def _parser() -> argparse.ArgumentParser:

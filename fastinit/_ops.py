@@ -19,7 +19,7 @@ from fastinit import _C
 from fastinit.key import Key, KeyShard
 from fastinit.laws import KINDS, Law
 
-# What the op fills; a constant in any other type is for torch's own function to write.
+# What the op fills; what needs no key in any other type is for torch's own function to write.
 DTYPES = frozenset(
     (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
 )
@@ -50,8 +50,8 @@ def check(tensor: Tensor, law: Law) -> None:
 def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | KeyShard]) -> None:
     """Fill many CPU tensors of any shapes, types and laws in one native call.
 
-    Everything is checked before anything is written. Where tensors share memory, the last one wins. A constant takes no
-    notice of its key.
+    Everything is checked before anything is written. Where tensors share memory, the last one wins. Laws in KEYLESS take
+    no notice of their key.
     """
     if not tensors:
         return

@@ -22,7 +22,7 @@ from torch.nn.init import (
 from torch.nn.init import (
     _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out,
 )
-from torch.nn.init import calculate_gain, constant_, dirac_, eye_, ones_, zeros_
+from torch.nn.init import calculate_gain, constant_, ones_, zeros_
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from fastinit import laws
@@ -30,7 +30,7 @@ from fastinit._ops import fill_one
 from fastinit.key import Key, KeyShard
 from fastinit.laws import Law
 from fastinit.streams import KEYED, Generator, in_stream
-from fastinit.torch_stream import fill, fill_law, trunc_normal
+from fastinit.torch_stream import diagonal, fill, fill_law, trunc_normal
 
 
 def _fill_keyed(
@@ -220,6 +220,38 @@ def kaiming_normal_(
     return torch_init.kaiming_normal_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
 
 
+def eye_(tensor: Tensor) -> Tensor:
+    """Fill `tensor` with ones on its diagonal and zeros elsewhere and return it.
+
+    A linear layer with this weight hands on as many of its inputs as it can. The values are those of
+    torch.nn.init.eye_, in either stream: nothing is drawn.
+
+    Args:
+        tensor: of shape (out, in)
+
+    """
+    if diagonal(laws.eye, tensor):
+        return tensor
+    return torch_init.eye_(tensor)
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Fill `tensor` with the Dirac delta function and return it.
+
+    Ones at (g out/groups + d, d, middle of the kernel) for each group g and d < min(out/groups, in), zeros elsewhere: a
+    convolution with this weight hands on as many input channels of each group as it can. The values are those of
+    torch.nn.init.dirac_, in either stream: nothing is drawn.
+
+    Args:
+        tensor: of shape (out, in, *kernel) with one to three kernel dimensions
+        groups: groups of the convolution, which divide `out`
+
+    """
+    if diagonal(laws.dirac, tensor, groups):
+        return tensor
+    return torch_init.dirac_(tensor, groups)
+
+
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) -> Tensor:
     """torch.nn.init.orthogonal_: a (semi) orthogonal matrix times gain (Saxe, McClelland and Ganguli, 2013)."""
     generator = in_stream(generator)
@@ -229,7 +261,25 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator = None) -> Tensor:
-    """torch.nn.init.sparse_: N(0, std^2) with a fraction `sparsity` of each column zero (Martens, 2010)."""
+    """Fill `tensor` from N(0, std^2), but for ceil(sparsity rows) zeros in each column, and return it.
+
+    Martens, "Deep learning via Hessian-free optimization" (2010), section 5. Which elements of a column are zero is
+    chosen uniformly, for each column by itself. As in torch, the permutations that choose them come from the default
+    generator, whatever `generator` is.
+
+    With a Key: the elements of a column with the smallest draws of the key's second stream (counter word 2 is 1; the
+    high 31 bits of the element's 32-bit word, of equal ones that in the smaller row) are zero, the others have the
+    values of `normal_`. Of these, one that is zero by chance becomes the type's smallest normal number (float16 and
+    narrower: its smallest number), so that the zeros are exactly as many. With std = 0 all are zero. A part of a matrix
+    (`key.shard`) looks at the whole columns that it has a part in.
+
+    Args:
+        tensor: of shape (rows, columns); with a Key at most 2^31 - 1 rows
+        sparsity: fraction of each column that is zero; with a Key in [0, 1]
+        std: standard deviation of the values that are not zero
+        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
+
+    """
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
         return _fill_keyed(sparse_, laws.sparse, tensor, generator, sparsity=sparsity, std=std)
@@ -296,6 +346,11 @@ _LAWS |= {
     sparse: laws.sparse,
     orthogonal: laws.orthogonal,
 }
+
+
+def functions_with_a_law() -> list[str]:
+    """Name the functions whose keyed stream is native."""
+    return [name for name in __all__ if name.endswith("_") and globals()[name] in _LAWS]
 
 
 def law_of(initialiser: Callable[..., Any], shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:

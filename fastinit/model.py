@@ -13,7 +13,7 @@ from torch.nn.parameter import Parameter
 from fastinit import _ops
 from fastinit.init import law_of
 from fastinit.key import Key
-from fastinit.laws import Law
+from fastinit.laws import KEYLESS, Law
 from fastinit.parameters import Owned, has_memory, owned_parameters
 from fastinit.recipe import Recipe, RecipeError, Rule, keep
 from fastinit.report import Group, InitReport, RowTuple
@@ -47,8 +47,8 @@ def init_model_(
     only: globs over canonical names; the other parameters are left alone and need no rule.
     progress: called as progress(elements done, elements in all) after each group.
 
-    Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a callable
-    without a law (one of the user's, or orthogonal_, sparse_, eye_, dirac_) raises itself when its turn comes.
+    Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a callable of
+    the user's raises itself when its turn comes.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -147,7 +147,7 @@ def _checked_law(parameter: Parameter, rule: Rule) -> Law | None:
             "weights and set its buffers again, which to_empty leaves undone"
         )
     law = law_of(rule.initialiser, parameter.shape, rule.kwargs)
-    if law is None or (law.kind == "constant" and parameter.dtype not in _ops.DTYPES):
+    if law is None or (law.kind in KEYLESS and parameter.dtype not in _ops.DTYPES):
         return law
     if parameter.device.type != "cpu" or not has_memory(parameter):
         kind = f"{type(parameter).__name__} of layout {parameter.layout} on {parameter.device}"
@@ -182,9 +182,9 @@ def _fill(jobs: list[_Job], rule: Rule, base: Key) -> Iterator[int]:
     laws = [law for _, _, law, _ in jobs if law is not None]
     if laws:
         native = [job for job in jobs if job[2] is not None]
-        constant = laws[0].kind == "constant"  # as all laws of one rule are; a constant has no use for a key
+        keyless = laws[0].kind in KEYLESS  # as all laws of one rule are
         with _no_collection():
-            keys = [base if constant else base.fold_in(name) for name, *_ in native]
+            keys = [base if keyless else base.fold_in(name) for name, *_ in native]
             _ops.fill_([parameter for _, parameter, *_ in native], laws, keys)
         yield _elements(native)
     for name, parameter, law, elements in jobs:

@@ -46,9 +46,9 @@ def set_default_stream(name: Stream) -> None:
     """Choose the stream of calls without a Key in the whole process, except within `with fastinit.stream(...)`.
 
     "torch" (the default): the numbers of torch.nn.init. "keyed": each call of `uniform_`, `normal_`, `trunc_normal_`,
-    `xavier_*` or `kaiming_*` draws one 64-bit seed from its generator (torch's default one if None), whatever the
-    tensor, and fills with Key(seed): torch.manual_seed reproduces it, and the next call differs. A call given a Key is
-    the same in both. `orthogonal_` and `sparse_`, which have no keyed stream, raise a TypeError in it.
+    `xavier_*`, `kaiming_*`, `orthogonal_` or `sparse_` draws one 64-bit seed from its generator (torch's default one if
+    None), whatever the tensor, and fills with Key(seed): torch.manual_seed reproduces it, and the next call differs. A
+    call given a Key is the same in both.
 
     torch.compile traces calls of the torch stream, and calls with a Key. A call that must draw its key, and any call
     without a Key while some thread is within `with fastinit.stream(...)`, is a graph break: it runs outside the graph.

@@ -14,12 +14,15 @@ from torch.compiler import is_compiling
 from torch.overrides import has_torch_function_variadic
 
 from fastinit import _C, laws, torch_trunc_normal
+from fastinit._ops import DTYPES, fill_one
+from fastinit.key import Key
 from fastinit.laws import KINDS, Law
 from fastinit.self_check import self_check
 
 _PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 # Of any other type, torch.nn.init is to make what it makes.
 _PLAIN_ARGUMENTS = frozenset((float, int, str))
+_NO_KEY = Key(0)
 _LEAVE_EMPTY = (laws.kaiming_uniform, laws.kaiming_normal)
 
 
@@ -47,6 +50,16 @@ def trunc_normal(
 ) -> bool:
     """Fill with the normal law truncated to [a, b], by torch's own algorithm."""
     return _is_ours(tensor) and _trunc_normal(tensor, mean, std, a, b, generator)
+
+
+def diagonal(make_law: Callable[..., Law], tensor: Tensor, *groups: int) -> bool:
+    """Fill with ones on a diagonal and zeros around it, which no generator has a part in."""
+    if is_compiling() or has_torch_function_variadic(tensor) or not _C.is_ordinary(tensor):
+        return False
+    if tensor.dtype not in DTYPES or not all(type(n) is int and n >= 1 for n in groups):
+        return False
+    fill_one(tensor, make_law(tensor.shape, *groups), _NO_KEY)
+    return True
 
 
 def _is_ours(tensor: Tensor) -> bool:

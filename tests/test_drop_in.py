@@ -226,13 +226,6 @@ def test_bad_shards(shape, offset):
         fastinit.uniform_(torch.zeros(4, 4), generator=Key(0).shard(shape, offset))
 
 
-def test_functions_without_a_keyed_stream_say_so():
-    with pytest.raises(TypeError, match="orthogonal_ has no keyed stream"):
-        fastinit.orthogonal_(torch.zeros(4, 4), generator=Key(0))
-    with pytest.raises(TypeError, match="sparse_ has no keyed stream"):
-        fastinit.sparse_(torch.zeros(4, 4), 0.5, generator=Key(0))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("half", [4e-5, 1e-5, 1e-7, 1e-9, 1e-15])
 @pytest.mark.parametrize("centre", [0.0, 3.0, -9.0])

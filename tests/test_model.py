@@ -252,13 +252,36 @@ def test_a_users_callable_draws_by_key_and_name_alone_and_leaves_torchs_generato
     assert not torch.equal(one.head.weight[:5, :5], one.body[0].weight[:5, :5])
 
 
-def test_a_function_without_a_law_is_a_callable_too() -> None:
-    model = nn.Linear(6, 6)
-    recipe = Recipe([Rule(fastinit.orthogonal_, params="weight", gain=2.0), Rule(zeros_)])
-    report = init_model_(model, recipe)
-    torch.testing.assert_close(model.weight @ model.weight.T, 4 * torch.eye(6))
-    assert [row.law and row.law.kind for row in report.rows] == [None, "constant"]
-    assert "orthogonal_" in str(report)
+def test_structured_fills_are_laws_too() -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(9, 7), nn.Conv1d(4, 6, 3, groups=2), nn.Linear(5, 8))
+    rules = [
+        Rule(fastinit.orthogonal_, names="0.weight", gain=2.0),
+        Rule(fastinit.sparse_, names="1.weight", sparsity=0.3),
+        Rule(torch.nn.init.dirac_, types=nn.Conv1d, params="weight", groups=2),
+        Rule(fastinit.eye_, names="3.weight"),
+        Rule(zeros_),
+    ]
+    state = torch.get_rng_state()
+    report = init_model_(model, Recipe(rules), key=3)
+    assert torch.get_rng_state().equal(state)
+    torch.testing.assert_close(model[0].weight @ model[0].weight.T, 4 * torch.eye(6))
+    for index, function, arguments in ((0, "orthogonal_", {"gain": 2.0}), (1, "sparse_", {"sparsity": 0.3})):
+        alone = torch.empty_like(model[index].weight)
+        getattr(fastinit, function)(alone, **arguments, generator=Key(3).fold_in(f"{index}.weight"))
+        assert torch.equal(model[index].weight, alone)
+    assert torch.equal(model[2].weight, torch.nn.init.dirac_(torch.empty(6, 2, 3), groups=2))
+    assert torch.equal(model[3].weight, torch.eye(8, 5))
+    laws = [str(row.law) for row in report.rows if row.name.endswith("weight")]
+    assert laws == ["orthogonal(gain=2)", "sparse(zeros=3, std=0.01)", "dirac(groups=2)", "eye()"]
+
+
+def test_structured_fills_refuse_wrong_shapes_before_anything_is_written() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Conv1d(2, 2, 1))
+    before = model[0].weight.clone()
+    for rule in (Rule(fastinit.eye_, types=nn.Conv1d, params="weight"), Rule(fastinit.sparse_, names="1.weight")):
+        with pytest.raises(RecipeError, match=r"parameter '1.weight' by Rule\((eye|sparse)_"):
+            init_model_(model, Recipe([rule, Rule(zeros_)]))
+    assert torch.equal(model[0].weight, before)
 
 
 def test_an_error_of_a_callable_names_parameter_and_rule_and_the_generator_is_put_back() -> None:

@@ -192,18 +192,6 @@ def test_a_wrong_generator_says_what_is_allowed() -> None:
         fastinit.normal_(torch.empty(3), generator=7)
 
 
-def test_functions_without_a_keyed_stream_say_so() -> None:
-    fastinit.set_default_stream("keyed")
-    state = torch.get_rng_state()
-    with pytest.raises(TypeError, match=r'orthogonal_ has no keyed stream.*stream\("torch"\)'):
-        fastinit.orthogonal_(torch.zeros(4, 4))
-    with pytest.raises(TypeError, match=r'sparse_ has no keyed stream.*stream\("torch"\)'):
-        fastinit.sparse_(torch.zeros(4, 4), 0.5)
-    assert torch.get_rng_state().equal(state)
-    with fastinit.stream("torch"):
-        fastinit.orthogonal_(torch.zeros(4, 4))
-
-
 def test_constants_are_constants_in_both() -> None:
     with fastinit.stream("keyed"):
         assert (fastinit.constant_(torch.empty(3), 2.0) == 2.0).all()

@@ -17,7 +17,7 @@ FASTINIT_TARGET_BEGIN("avx2,fma,f16c")
 FASTINIT_TARGET_END
 
 namespace fastinit {
-const Isa kAvx2{"avx2", fill<avx2::Lanes>, torch_stream::Kernels<avx2::Lanes>::kTable};
+const Isa kAvx2{"avx2", fill<avx2::Lanes>, scan_draws<avx2::Lanes>, torch_stream::Kernels<avx2::Lanes>::kTable};
 }  // namespace fastinit
 
 #endif

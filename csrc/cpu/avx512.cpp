@@ -23,7 +23,8 @@ FASTINIT_TARGET_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,fma")
 FASTINIT_TARGET_END
 
 namespace fastinit {
-const Isa kAvx512{"avx512", fill<avx512::Lanes>, torch_stream::Kernels<avx512::Lanes>::kTable};
+const Isa kAvx512{"avx512", fill<avx512::Lanes>, scan_draws<avx512::Lanes>,
+                  torch_stream::Kernels<avx512::Lanes>::kTable};
 }  // namespace fastinit
 
 #endif

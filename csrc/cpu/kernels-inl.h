@@ -9,7 +9,9 @@
 #include "../maths/normal.h"
 #include "../maths/trunc_normal.h"
 #include "../maths/uniform.h"
+#include "../maths/words.h"
 #include "../plan.h"
+#include "sparse-inl.h"
 
 namespace fastinit {
 
@@ -69,7 +71,7 @@ struct StoreFloat8E5M2 {
   }
 };
 
-template <class V, class Distribution, class Store>
+template <class V, class Distribution, class Store, uint32_t kStream = 0>
 struct Fill {
   using Int = typename V::Int;
   using Element = typename Store::Element;
@@ -80,7 +82,7 @@ struct Fill {
   template <int kUnroll>
   static void vectors(const Distribution law, uint64_t seed, uint64_t block, Element* out, int64_t count) {
     if (count == 0) return;
-    PhiloxLanes<V> philox(seed, block, Store::kInterleaved ? V::iota_interleaved() : V::iota());
+    PhiloxLanes<V> philox(seed, block, Store::kInterleaved ? V::iota_interleaved() : V::iota(), kStream);
     Int even[kUnroll], odd[kUnroll];
     typename PhiloxLanes<V>::State rounds[kUnroll];
     typename Distribution::State values[kUnroll];
@@ -170,9 +172,9 @@ void fill_float64_law(const FillJob& job, void* out, uint64_t first, int64_t cou
   }
 }
 
-// Any law but the constant one.
+// Any law of one value after another but the constant one.
 template <class V>
-void fill(const FillJob& job, void* out, uint64_t first, int64_t count) {
+void fill_values(const FillJob& job, void* out, uint64_t first, int64_t count) {
   switch (job.dtype) {
     case DType::kFloat32:
       return fill_float_law<V, StoreFloat32>(job, out, first, count);
@@ -186,6 +188,18 @@ void fill(const FillJob& job, void* out, uint64_t first, int64_t count) {
       return fill_float_law<V, StoreFloat8E4M3FN>(job, out, first, count);
     case DType::kFloat8E5M2:
       return fill_float_law<V, StoreFloat8E5M2>(job, out, first, count);
+  }
+}
+
+template <class V>
+void fill(const FillJob& job, void* out, uint64_t first, int64_t count) {
+  switch (job.law) {
+    case Law::kSparse:
+      return fill_sparse<V>(job, out, first, count);
+    case Law::kSparseWords:
+      return Fill<V, Words<V>, StoreFloat32<V>, 1>::fill(job, out, first, count);
+    default:
+      return fill_values<V>(job, out, first, count);
   }
 }
 

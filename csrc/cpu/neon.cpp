@@ -6,7 +6,7 @@
 #include "torch_kernels-inl.h"
 
 namespace fastinit {
-const Isa kNeon{"neon", fill<neon::Lanes>, torch_stream::Kernels<neon::Lanes>::kTable};
+const Isa kNeon{"neon", fill<neon::Lanes>, scan_draws<neon::Lanes>, torch_stream::Kernels<neon::Lanes>::kTable};
 }  // namespace fastinit
 
 #endif

@@ -17,10 +17,29 @@ void fill_pattern(uint64_t pattern, void* out, int64_t count) {
   std::fill_n(static_cast<T*>(out), count, value);
 }
 
+int64_t ceiling(int64_t a, int64_t b) { return a / b + (a % b > 0); }  // of a / b, for b > 0
+
+void fill_diagonal(const DiagonalNumbers& n, int64_t item, char* out, int64_t first, int64_t count) {
+  std::memset(out, 0, count * item);
+  const int64_t begin = first - n.first, end = begin + count;  // counted from the first one of all
+  const int64_t reach = n.step * (n.count - 1);
+  const int64_t last_group = std::min(n.groups, ceiling(end, n.group_step));
+  for (int64_t g = std::max<int64_t>(0, ceiling(begin - reach, n.group_step)); g < last_group; ++g) {
+    const int64_t group = g * n.group_step, last = std::min(n.count, ceiling(end - group, n.step));
+    for (int64_t i = std::max<int64_t>(0, ceiling(begin - group, n.step)); i < last; ++i) {
+      std::memcpy(out + (group + i * n.step - begin) * item, &n.one, item);  // little-endian
+    }
+  }
+}
+
 // Elements first .. first + count of the job's stream into dense memory.
 void fill_run(const FillJob& job, void* out, uint64_t first, int64_t count) {
+  const int64_t item = item_size(job.dtype);
+  if (job.law == Law::kDiagonal) {
+    return fill_diagonal(job.numbers.diagonal, item, static_cast<char*>(out), static_cast<int64_t>(first), count);
+  }
   if (job.law != Law::kConstant) return isa().fill(job, out, first, count);
-  switch (item_size(job.dtype)) {
+  switch (item) {
     case 1:
       return fill_pattern<uint8_t>(job.numbers.pattern, out, count);
     case 2:

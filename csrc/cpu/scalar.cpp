@@ -4,5 +4,6 @@
 #include "torch_kernels-inl.h"
 
 namespace fastinit {
-const Isa kScalar{"scalar", fill<scalar::Lanes>, torch_stream::Kernels<scalar::Lanes>::kTable};
+const Isa kScalar{"scalar", fill<scalar::Lanes>, scan_draws<scalar::Lanes>,
+                  torch_stream::Kernels<scalar::Lanes>::kTable};
 }  // namespace fastinit

@@ -27,8 +27,8 @@ FASTINIT_INLINE void philox_block(uint64_t seed, uint64_t block, uint32_t words[
 }
 
 // Blocks of consecutive numbers that share their high 32 bits, one a 64-bit lane. A lane's low half holds the word in
-// work; what stands in a high half does not matter until the last round. Words 2 and 3 of the counter are zero, so the
-// second product of round 1 vanishes and the first product of round 2 is the same for every lane.
+// work; what stands in a high half does not matter until the last round. Words 2 and 3 of the counter are `stream` and
+// zero, so the second product of round 1 and the first one of round 2 are the same for every lane.
 template <class V>
 struct PhiloxLanes {
   using Int = typename V::Int;
@@ -41,7 +41,7 @@ struct PhiloxLanes {
   Int m0, m1, key0[kPhiloxRounds], key1[kPhiloxRounds], last_key, product, step;
 
   // `order` holds the block numbers of the lanes relative to `block`.
-  FASTINIT_INLINE PhiloxLanes(uint64_t seed, uint64_t block, Int order) {
+  FASTINIT_INLINE PhiloxLanes(uint64_t seed, uint64_t block, Int order, uint32_t stream) {
     m0 = V::int64(kPhiloxM0);
     m1 = V::int64(kPhiloxM1);
     uint32_t k0[kPhiloxRounds], k1[kPhiloxRounds];
@@ -49,7 +49,10 @@ struct PhiloxLanes {
       k0[r] = static_cast<uint32_t>(seed) + kPhiloxW0 * r;
       k1[r] = static_cast<uint32_t>(seed >> 32) + kPhiloxW1 * r;
     }
-    const uint64_t shared = static_cast<uint64_t>(kPhiloxM0) * (static_cast<uint32_t>(block >> 32) ^ k0[0]);
+    const uint64_t of_stream = static_cast<uint64_t>(kPhiloxM1) * stream;
+    const uint32_t x0 = static_cast<uint32_t>(of_stream >> 32) ^ static_cast<uint32_t>(block >> 32) ^ k0[0];
+    const uint64_t shared = static_cast<uint64_t>(kPhiloxM0) * x0;
+    k0[1] ^= static_cast<uint32_t>(of_stream);
     last_key = V::int64(k0[9] | static_cast<uint64_t>(k1[9]) << 32);
     k1[1] ^= static_cast<uint32_t>(shared >> 32);
     k1[2] ^= static_cast<uint32_t>(shared);
