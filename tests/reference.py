@@ -56,10 +56,10 @@ def split(seed: int, offset: int, n: int) -> list[tuple[int, int]]:
 
 
 # --- From element to word ----------------------------------------------------------------------------------
-def words32(seed: int, offset: int, index: ArrayLike) -> NDArray[np.uint32]:
+def words32(seed: int, offset: int, index: ArrayLike, stream: int = 0) -> NDArray[np.uint32]:
     """One 32-bit word an element: four elements share a block."""
     index = _u64(index)
-    four = philox4x32_10(seed, _u64(offset) + index // np.uint64(4))
+    four = philox4x32_10(seed, _u64(offset) + index // np.uint64(4), word2=stream)
     return four[np.arange(index.size), index % np.uint64(4)]
 
 
@@ -197,3 +197,10 @@ def trunc_normal(
 ) -> NDArray:
     words = words53 if dtype == torch.float64 else words32
     return trunc_normal_of(words(seed, offset, index), mean, std, a, b, dtype)
+
+
+def sparse_zeros(seed: int, offset: int, rows: int, columns: int, zeros: int) -> NDArray[np.bool_]:
+    """Where a sparse matrix is zero: in each column at the smallest draws of the second stream, the first of equals."""
+    draws = words32(seed, offset, np.arange(rows * columns), stream=1).reshape(rows, columns) >> np.uint32(1)
+    ranks = np.argsort(np.argsort(draws, axis=0, kind="stable"), axis=0, kind="stable")
+    return ranks < zeros
