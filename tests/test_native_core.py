@@ -58,7 +58,7 @@ def aarch64() -> str:
     return "aarch64"
 
 
-@pytest.mark.parametrize("program", ["core_check", "stream_check"])
+@pytest.mark.parametrize("program", ["core_check", "sparse_check", "stream_check"])
 def test_every_instruction_set_here_is_clean_under_sanitizers(native: str, program: str) -> None:
     digests, isas = digests_and_isas(native, program)
     cpuinfo = Path("/proc/cpuinfo").read_text()
@@ -67,7 +67,7 @@ def test_every_instruction_set_here_is_clean_under_sanitizers(native: str, progr
     assert len(digests) == len(set(digests))
 
 
-@pytest.mark.parametrize("program", ["core_check", "stream_check"])
+@pytest.mark.parametrize("program", ["core_check", "sparse_check", "stream_check"])
 def test_neon_gives_the_same_bits(native: str, aarch64: str, program: str) -> None:
     digests, isas = digests_and_isas(aarch64, program)
     assert isas == {"neon", "scalar"}

@@ -30,6 +30,7 @@ LAWS: list[tuple[str, dict[str, float]]] = [
     ("trunc_normal_", {"mean": 0.0, "std": 1.0, "a": 4.0, "b": 5.0}),
     ("trunc_normal_", {"mean": 0.0, "std": 1.0, "a": -9.0, "b": -8.0}),
 ]
+SPARSE = {"sparsity": 0.4, "std": 0.02}  # of matrices alone
 # (seed, offset), global shape, where the part starts, its shape: odd sizes, blocks and indices past 2^32
 PLACES: list[tuple[tuple[int, int], list[int], list[int], list[int]]] = [
     ((0, 0), [83], [0], [83]),
@@ -39,15 +40,17 @@ PLACES: list[tuple[tuple[int, int], list[int], list[int], list[int]]] = [
 
 
 def cases() -> list[dict[str, Any]]:
+    drawn = [(dtype, *law, place) for dtype, law, place in itertools.product(DTYPES, LAWS, PLACES)]
+    sparse = [(dtype, "sparse_", SPARSE, place) for dtype, place in itertools.product(DTYPES, PLACES[1:])]
     return [
         {"law": law, **numbers, "dtype": dtype, "key": list(key), "of": of, "start": start, "shape": shape}
-        for dtype, (law, numbers), (key, of, start, shape) in itertools.product(DTYPES, LAWS, PLACES)
+        for dtype, law, numbers, (key, of, start, shape) in drawn + sparse
     ]
 
 
 def compute(case: dict[str, Any]) -> str:
     tensor = torch.empty(case["shape"], dtype=getattr(torch, case["dtype"]))
-    numbers = {name: case[name] for name in ("mean", "std", "a", "b") if name in case}
+    numbers = {name: case[name] for name in ("mean", "std", "a", "b", "sparsity") if name in case}
     part = fastinit.Key(*case["key"]).shard(tuple(case["of"]), tuple(case["start"]))
     getattr(fastinit, case["law"])(tensor, **numbers, generator=part)
     return tensor.view(torch.uint8).numpy().tobytes().hex()

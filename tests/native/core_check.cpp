@@ -38,6 +38,17 @@ struct Case {
   LawNumbers numbers;
 };
 
+// Every sixth draw or so is zero; some of those are kept.
+const SparseColumns& sparse_columns() {
+  static const SparseColumns columns = [] {
+    SparseColumns c(0, 0, 1, 97, 0, 0, 97);
+    for (int32_t i = 0; i < 97; ++i) c.limits.push_back(i % 7 == 0 ? -1 : (1 << 28) + i * (1 << 21));
+    for (int64_t i = 0; i < 1000; ++i) c.kept.push_back(i * 11);
+    return c;
+  }();
+  return columns;
+}
+
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (DType dtype : {DType::kFloat32, DType::kFloat64, DType::kBFloat16, DType::kFloat16, DType::kFloat8E4M3FN,
@@ -54,6 +65,13 @@ std::vector<Case> cases() {
       const Law law = normal_numbers(dtype, mean, std, n = {});
       all.push_back({type + "normal " + std::to_string(mean) + " " + std::to_string(std), dtype, law, n});
     }
+    n = {};
+    n.sparse = {{0.0, 0.02}, &sparse_columns()};
+    all.push_back({type + "sparse", dtype, Law::kSparse, n});
+    n.diagonal = {0x3131313131313131, 3, 98, 3, 500, 7};
+    all.push_back({type + "diagonal", dtype, Law::kDiagonal, n});
+    n.diagonal = {0x3131313131313131, 0, 1001, int64_t{1} << 55, 1, 1};
+    all.push_back({type + "long diagonal", dtype, Law::kDiagonal, n});
     for (auto [a, b] : {std::pair{-2.0, 2.0}, {-100.0, 100.0}, {-1.0, 3.0}, {4.0, 7.0}, {-7.0, -4.0}, {11.0, 14.0}}) {
       const Law law = trunc_normal_numbers(dtype, 0.0, 1.0, a, b, n = {});
       all.push_back({type + "trunc_normal " + std::to_string(a) + " " + std::to_string(b), dtype, law, n});
@@ -142,10 +160,27 @@ FillJob job_of(const Case& c, const Layout& layout, void* data, int64_t elements
   return job;
 }
 
+bool draws(const Case& c) { return c.law != Law::kConstant && c.law != Law::kDiagonal; }
+
+bool is_one(const DiagonalNumbers& n, int64_t index) {
+  for (int64_t g = 0; g < n.groups; ++g) {
+    const int64_t steps = index - n.first - g * n.group_step;
+    if (steps >= 0 && steps % n.step == 0 && steps / n.step < n.count) return true;
+  }
+  return false;
+}
+
 // What the scalar kernel writes into a dense run of `count` elements.
 Bytes scalar_run(const Case& c, const Layout& layout, int64_t count) {
-  Bytes out(count * item_size(c.dtype), 0x31);
-  if (c.law != Law::kConstant && count > 0) {
+  const int64_t item = item_size(c.dtype);
+  Bytes out(count * item, 0x31);
+  if (c.law == Law::kDiagonal) {
+    for (int64_t i = 0; i < count; ++i) {
+      if (!is_one(c.numbers.diagonal, static_cast<int64_t>(layout.first_index) + i))
+        std::memset(&out[i * item], 0, item);
+    }
+  }
+  if (draws(c) && count > 0) {
     kScalar.fill(job_of(c, layout, nullptr, count), out.data(), layout.first_index, count);
   }
   return out;
@@ -279,7 +314,7 @@ int main() {
       use_isa(table.name);
       digest = 0xCBF29CE484222325;
       for (const Layout& layout : all_layouts) digest = fnv1a(digest, check(c, layout));
-      if (c.law != Law::kConstant) {
+      if (draws(c)) {
         for (int64_t count = 1; count < 150; ++count) check_dense_fill(c, count);
       }
       check_environment(c, dense(5000, 0, 1, 0));
