@@ -21,6 +21,7 @@ from fastinit.report import Group, InitReport, RowTuple
 # Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a
 # second) for a progress bar and for Ctrl-C.
 _GROUP = 2**28
+_ORTHOGONAL_GROUP = 2**24  # each element of which costs hundreds of operations
 
 # Name, parameter, law (None: call the initialiser) and number of elements. Plain tuples here, in the rows and
 # in owned_parameters: a named one takes a tenth of the time that a small parameter may.
@@ -126,7 +127,7 @@ def _plan(
                     law = _checked_law(parameter, rule)
                 except Exception as error:
                     raise _refused(name, rule, error) from error
-                # Constants are the same in every stream: torch's own function serves what the op leaves out.
+                # What needs no key is torch's own function's to write where the op leaves the type out.
                 known = checked[case] = law, law if dtype in _ops.DTYPES else None
             law, native = known
             jobs.setdefault(index, []).append((name, parameter, native, shape.numel()))
@@ -166,12 +167,13 @@ def _elements(jobs: list[_Job]) -> int:
 
 def _groups(jobs: list[_Job]) -> Iterator[list[_Job]]:
     group: list[_Job] = []
-    room = _GROUP
+    *_, law, _ = jobs[0]  # of the kind that all laws of one rule are
+    most = room = _ORTHOGONAL_GROUP if law is not None and law.kind == "orthogonal" else _GROUP
     for job in jobs:
         *_, elements = job
         if group and elements > room:
             yield group
-            group, room = [], _GROUP
+            group, room = [], most
         group.append(job)
         room -= elements
     yield group

@@ -26,6 +26,10 @@ def test_opcheck():
         ),
         ([torch.zeros(2, 3)], [1], [0.0, 1.0, 0.0, 0.0], key, [4, 6, 2, 3]),
         ([torch.zeros(4, requires_grad=True)], [0], [3.0, 0.0, 0.0, 0.0], key, []),
+        ([torch.zeros(4, 5), torch.zeros(4, 2, 3)], [4, 5], [0.0] * 4 + [2.0, 0.0, 0.0, 0.0], key * 2, []),
+        ([torch.zeros(4, 5)], [6], [2.0, 0.01, 0.0, 0.0], key, []),
+        ([torch.zeros(2, 3).half()], [6], [2.0, 0.01, 0.0, 0.0], key, [4, 6, 2, 3]),
+        ([torch.zeros(4, 5)], [7], [1.0, 0.0, 0.0, 0.0], key, []),
     ]
     for sample in samples:
         torch.library.opcheck(torch.ops.fastinit.fill_.default, sample)
@@ -43,6 +47,23 @@ def test_compiled_whole(name, seed):
     compiled = torch.compile(fill, fullgraph=True, backend="aot_eager")
     tensor = torch.zeros(6, 4)
     assert raw(compiled(tensor, Key(seed, 3))) == raw(fill(tensor, Key(seed, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("sparse_", {"sparsity": 0.3}), ("orthogonal_", {}), ("eye_", None), ("dirac_", None)]
+)
+def test_structured_fills_are_compiled_whole(name, arguments):
+    function = getattr(fastinit, name)
+
+    def fill(tensor, key):
+        if arguments is None:
+            return function(tensor * 2) + 1
+        return function(tensor * 2, **arguments, generator=key) + 1
+
+    torch._dynamo.reset()
+    compiled = torch.compile(fill, fullgraph=True, backend="aot_eager")
+    tensor = torch.zeros((6, 4, 3) if name == "dirac_" else (6, 4))
+    assert raw(compiled(tensor, Key(5, 3))) == raw(fill(tensor, Key(5, 3)))
 
 
 def test_compiled_in_place_on_an_input():
