@@ -45,13 +45,26 @@ void select_zeros(const FillPlan& plan) {
   for (const auto& columns : plan.sparse) std::sort(columns->kept.begin(), columns->kept.end());
 }
 
-// Threads take chunks as they come: what each writes depends on the chunk alone. Waking a thread costs about a chunk,
-// so that it must have two to do.
+// Each thread has a range of chunks, near one another in memory, and helps with the others' when it is done: what a chunk
+// writes depends on the chunk alone. Waking a thread costs about a chunk, so that it must have two to do.
 void run(const FillPlan& plan) {
   const int64_t chunks = plan.chunks(), threads = std::clamp<int64_t>(chunks / 2, 1, usable_threads());
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
-    for (int64_t chunk; (chunk = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) run_chunk(plan, chunk);
+  struct alignas(64) Range {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+  std::vector<Range> ranges(threads);
+  for (int64_t i = 0; i < threads; ++i) {
+    ranges[i].next = chunks * i / threads;
+    ranges[i].end = chunks * (i + 1) / threads;
+  }
+  at::parallel_for(0, threads, 1, [&](int64_t first, int64_t) {
+    for (int64_t i = 0; i < threads; ++i) {
+      Range& range = ranges[(first + i) % threads];
+      for (int64_t chunk; (chunk = range.next.fetch_add(1, std::memory_order_relaxed)) < range.end;) {
+        run_chunk(plan, chunk);
+      }
+    }
   });
 }
 
