@@ -30,7 +30,7 @@ from fastinit._ops import fill_one
 from fastinit.key import Key, KeyShard
 from fastinit.laws import Law
 from fastinit.streams import KEYED, Generator, current_stream, in_stream
-from fastinit.torch_stream import fill, fill_law, trunc_normal
+from fastinit.torch_stream import fill, fill_law, fill_sparse, trunc_normal
 
 
 def _fill_keyed(
@@ -235,7 +235,10 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator = None) -> Tensor:
     """torch.nn.init.sparse_: N(0, std^2) with a fraction `sparsity` of each column zero (Martens, 2010)."""
-    return torch_init.sparse_(tensor, sparsity, std, _refuse_key("sparse_", generator))
+    generator = _refuse_key("sparse_", generator)
+    if fill_sparse(tensor, sparsity, std, generator):
+        return tensor
+    return torch_init.sparse_(tensor, sparsity, std, generator)
 
 
 def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
