@@ -74,36 +74,40 @@ void choose_rows(Mt19937& state, const ChosenRows& law, uint32_t* places, uint32
   words.save(state);
 }
 
+// Zero if this bit is set, else all ones: a branch would be foreseen as seldom as the bits are random.
+template <class V, class T>
+FASTINIT_INLINE T mask_unless(uint32_t bits, int64_t place) {
+  return static_cast<T>(static_cast<T>(bits >> place & 1) - T{1});
+}
+
 // T: an unsigned integer of an element's size. In the order of memory.
 template <class V, class T>
 void clear_marked(const Matrix& matrix, const uint32_t* marks, int64_t pitch) {
   T* const data = reinterpret_cast<T*>(matrix.data);
   if (matrix.column_stride > matrix.row_stride) {
     for (int64_t column = 0; column < matrix.columns; ++column) {
-      const uint32_t *rows = marks + column / 32 * pitch, bit = uint32_t{1} << column % 32;
+      const uint32_t* bits = marks + column / 32 * pitch;
       T* out = data + column * matrix.column_stride;
       if (matrix.row_stride == 1) {
-        for (int64_t row = 0; row < matrix.rows; ++row) out[row] &= rows[row] & bit ? T{0} : static_cast<T>(~T{0});
+        const uint32_t bit = uint32_t{1} << column % 32;
+        for (int64_t row = 0; row < matrix.rows; ++row) out[row] &= bits[row] & bit ? T{0} : static_cast<T>(~T{0});
       } else {
         for (int64_t row = 0; row < matrix.rows; ++row) {
-          if (rows[row] & bit) out[row * matrix.row_stride] = 0;
+          out[row * matrix.row_stride] &= mask_unless<V, T>(bits[row], column % 32);
         }
       }
     }
     return;
   }
-  constexpr int kBits = std::min<int>(32, 8 * sizeof(T));
   for (int64_t row = 0; row < matrix.rows; ++row) {
-    for (int64_t column = 0; column < matrix.columns; column += kBits) {
-      const T bits = static_cast<T>(marks[column / 32 * pitch + row] >> column % 32);
+    for (int64_t column = 0; column < matrix.columns; column += 32) {
+      const uint32_t bits = marks[column / 32 * pitch + row];
       T* out = data + row * matrix.row_stride + column * matrix.column_stride;
-      if (matrix.column_stride == 1 && matrix.columns - column >= kBits) {
-        for (int i = 0; i < kBits; ++i) out[i] &= bits & static_cast<T>(T{1} << i) ? T{0} : static_cast<T>(~T{0});
+      if (matrix.column_stride == 1 && matrix.columns - column >= 32) {
+        for (int i = 0; i < 32; ++i) out[i] &= bits & uint32_t{1} << i ? T{0} : static_cast<T>(~T{0});
       } else {
-        const int64_t count = std::min<int64_t>(kBits, matrix.columns - column);
-        for (int64_t i = 0; i < count; ++i) {
-          if (bits >> i & 1) out[i * matrix.column_stride] = 0;
-        }
+        const int64_t count = std::min<int64_t>(32, matrix.columns - column);
+        for (int64_t i = 0; i < count; ++i) out[i * matrix.column_stride] &= mask_unless<V, T>(bits, i);
       }
     }
   }
