@@ -45,8 +45,8 @@ void select_zeros(const FillPlan& plan) {
   for (const auto& columns : plan.sparse) std::sort(columns->kept.begin(), columns->kept.end());
 }
 
-// Each thread has a range of chunks, near one another in memory, and helps with the others' when it is done: what a chunk
-// writes depends on the chunk alone. Waking a thread costs about a chunk, so that it must have two to do.
+// Each thread has a range of chunks, near one another in memory, and helps with the others' when it is done: what a
+// chunk writes depends on the chunk alone. Waking a thread costs about a chunk, so that it must have two to do.
 void run(const FillPlan& plan) {
   const int64_t chunks = plan.chunks(), threads = std::clamp<int64_t>(chunks / 2, 1, usable_threads());
   struct alignas(64) Range {

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <mutex>
 #include <optional>
@@ -21,22 +22,25 @@
 #include "tensor_layout.h"
 #include "threads.h"
 #include "torch_fill.h"
+#include "torch_generator.h"
+#include "torch_sparse.h"
 
 namespace fastinit {
 namespace {
 
 enum Outcome { kLeft, kWritten, kUnchecked };
-enum StreamLaw : int64_t { kUniformLaw = 1, kNormalLaw, kTruncNormalLaw };  // as in fastinit/laws.py
+enum StreamLaw : int64_t { kUniformLaw = 1, kNormalLaw, kTruncNormalLaw, kSparseLaw = 6 };  // as in fastinit/laws.py
 constexpr at::ScalarType kTypes[] = {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf};
 
 // ---- Verdicts
 
 enum Verdict : int8_t { kNone, kFails, kHolds };
-std::atomic<Verdict> verdicts[3][4];
+std::atomic<Verdict> verdicts[kSparseLaw][std::size(kTypes)];
 
 std::atomic<Verdict>& verdict(int64_t law, at::ScalarType type) {
   const int64_t place = std::find(std::begin(kTypes), std::end(kTypes), type) - std::begin(kTypes);
-  TORCH_CHECK_VALUE(law >= 1 && law <= 3 && place < 4, "there is no verdict on law ", law, " in type ", type);
+  TORCH_CHECK_VALUE(law >= kUniformLaw && law <= kSparseLaw && place < 4, "there is no verdict on law ", law,
+                    " in type ", type);
   return verdicts[law - 1][place];
 }
 
@@ -98,48 +102,6 @@ bool normal_takes(at::ScalarType type, double mean, double std) {
          (type == at::kDouble || (std::isfinite(static_cast<float>(mean)) && std::isfinite(static_cast<float>(std))));
 }
 
-// ---- The generator
-
-// Its state while this thread holds its lock. Written back by `save` only: after an exception it is what it was.
-class LockedGenerator {
- public:
-  explicit LockedGenerator(at::CPUGeneratorImpl* generator)
-      : generator_(generator), lock_(generator->mutex_), engine_(generator->engine()), data_(engine_.data()) {
-    std::copy(data_.state_.begin(), data_.state_.end(), state.engine.words);
-    state.engine.next = data_.left_ == 1 ? Mt19937::kWords : static_cast<int32_t>(data_.next_);
-    state.next_normal = generator->next_double_normal_sample();
-  }
-  // Whether the words not yet drawn are those up to the end of the block; set_state accepts other states too, a normal
-  // number that is none, and words that are all zero, with which every block is like the last and `save` cannot tell
-  // what was drawn.
-  bool is_ordinary() const {
-    return data_.seeded_ &&
-           (data_.left_ == 1 || data_.left_ + static_cast<int64_t>(data_.next_) == Mt19937::kWords + 1) &&
-           std::isfinite(state.next_normal.value_or(0.0)) &&
-           std::any_of(data_.state_.begin(), data_.state_.end(), [](uint32_t word) { return word != 0; });
-  }
-  void save() {
-    generator_->set_next_double_normal_sample(state.next_normal);
-    if (std::equal(data_.state_.begin(), data_.state_.end(), state.engine.words) &&
-        (data_.left_ == 1 ? Mt19937::kWords : static_cast<int32_t>(data_.next_)) == state.engine.next) {
-      return;  // nothing was drawn: a fresh seed's counters are not those of a used-up block
-    }
-    std::copy(std::begin(state.engine.words), std::end(state.engine.words), data_.state_.begin());
-    data_.next_ = state.engine.next;
-    data_.left_ = Mt19937::kWords + 1 - state.engine.next;
-    engine_.set_data(data_);
-    generator_->set_engine(engine_);
-  }
-
-  TorchGenerator state;
-
- private:
-  at::CPUGeneratorImpl* generator_;
-  std::lock_guard<std::mutex> lock_;
-  at::mt19937 engine_;  // kept, since a new one is seeded first
-  at::mt19937_data_pod data_;
-};
-
 // ---- Fills
 
 TorchTarget target_of(const at::Tensor& tensor) {
@@ -170,12 +132,17 @@ Workers workers() {
           }};
 }
 
+// As far as the verdict goes.
+Outcome foreseen(int64_t law, const at::Tensor& tensor, bool unchecked) {
+  const Verdict found = unchecked ? kHolds : verdict(law, tensor.scalar_type()).load();
+  return found == kHolds ? kWritten : found == kNone ? kUnchecked : kLeft;
+}
+
 // `fill` with the tensor as a target and the generator's state, unless the verdict or the state is against it.
 template <class Fill>
 Outcome filled(const at::Tensor& tensor, int64_t law, at::CPUGeneratorImpl* generator, bool unchecked,
                const Fill& fill) {
-  const Verdict found = unchecked ? kHolds : verdict(law, tensor.scalar_type()).load();
-  if (found != kHolds) return found == kNone ? kUnchecked : kLeft;
+  if (const Outcome outcome = foreseen(law, tensor, unchecked); outcome != kWritten) return outcome;
   const py::gil_scoped_release released;
   LockedGenerator locked(generator);
   if (!locked.is_ordinary()) return kLeft;
@@ -233,6 +200,34 @@ int fill_trunc_normal(py::handle object, py::handle mean, py::handle std, py::ha
   });
 }
 
+// Normal values and then `zeros` of them zero in each column, at rows of torch.randperm by the generator
+// `permutations`.
+int fill_sparse(py::handle object, int64_t zeros, py::handle std, py::handle generator, py::handle permutations,
+                bool unchecked) {
+  const at::Tensor* tensor = ordinary_tensor(object);
+  at::CPUGeneratorImpl *words = cpu_generator(generator), *others = cpu_generator(permutations);
+  const std::optional<double> s = ordinary_number(std);
+  if (tensor == nullptr || words == nullptr || others == nullptr || !s) return kLeft;
+  if (!normal_takes(tensor->scalar_type(), 0.0, *s) || tensor->dim() != 2 || tensor->size(0) > kMostRows) return kLeft;
+  if (zeros < 0 || zeros > tensor->size(0)) return kLeft;
+  if (const Outcome outcome = foreseen(kSparseLaw, *tensor, unchecked); outcome != kWritten) return outcome;
+  const py::gil_scoped_release released;
+  at::CPUGeneratorImpl *lower = std::min(words, others), *upper = std::max(words, others);
+  LockedGenerator one(lower);  // in this order whichever is which, so that no two calls wait for each other
+  std::optional<LockedGenerator> two;
+  if (lower != upper) two.emplace(upper);
+  if (!one.is_ordinary() || (two && !two->is_ordinary())) return kLeft;
+  const TorchTarget target = target_of(*tensor);
+  for (int64_t i = 0; i <= tensor->size(1); ++i)
+    tensor->unsafeGetTensorImpl()->bump_version();  // torch goes by columns
+  torch_normal(target, {0.0, *s}, (words == lower ? one : *two).state, workers());
+  torch_sparse({target.data, tensor->size(0), tensor->size(1), tensor->stride(0), tensor->stride(1)},
+               static_cast<int>(tensor->element_size()), zeros, (others == lower ? one : *two).state.engine, workers());
+  one.save();
+  if (two) two->save();
+  return kWritten;
+}
+
 uint64_t draw_seed(py::handle object) {
   at::CPUGeneratorImpl* generator = cpu_generator(object);
   TORCH_CHECK_TYPE(generator != nullptr, "generator must be None or a torch.Generator on the CPU, got ",
@@ -248,7 +243,7 @@ py::object python_type(at::ScalarType type) {
 
 py::dict found_verdicts() {
   py::dict found;
-  for (int64_t law = 1; law <= 3; ++law) {
+  for (int64_t law = kUniformLaw; law <= kSparseLaw; ++law) {
     for (const at::ScalarType type : kTypes) {
       const Verdict of_pair = verdict(law, type);
       if (of_pair != kNone) found[py::make_tuple(law, python_type(type))] = of_pair == kHolds;
@@ -274,6 +269,8 @@ void bind_torch_stream(py::module_& m) {
         py::arg("second"), py::arg("generator"), py::arg("unchecked") = false);
   m.def("torch_trunc_normal", torch::wrap_pybind_function(fill_trunc_normal), py::arg("tensor"), py::arg("mean"),
         py::arg("std"), py::arg("a"), py::arg("b"), py::arg("generator"), py::arg("unchecked") = false);
+  m.def("torch_sparse", torch::wrap_pybind_function(fill_sparse), py::arg("tensor"), py::arg("zeros"), py::arg("std"),
+        py::arg("generator"), py::arg("permutations"), py::arg("unchecked") = false);
   m.def("torch_verdict",
         [](int64_t law, at::ScalarType type, bool holds) { verdict(law, type) = holds ? kHolds : kFails; });
   m.def("torch_verdicts", found_verdicts);

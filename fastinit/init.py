@@ -30,7 +30,7 @@ from fastinit._ops import fill_one
 from fastinit.key import Key, KeyShard
 from fastinit.laws import Law
 from fastinit.streams import KEYED, Generator, in_stream
-from fastinit.torch_stream import diagonal, fill, fill_law, trunc_normal
+from fastinit.torch_stream import fill, fill_diagonal, fill_law, fill_sparse, trunc_normal
 
 
 def _fill_keyed(
@@ -230,7 +230,7 @@ def eye_(tensor: Tensor) -> Tensor:
         tensor: of shape (out, in)
 
     """
-    if diagonal(laws.eye, tensor):
+    if fill_diagonal(laws.eye, tensor):
         return tensor
     return torch_init.eye_(tensor)
 
@@ -247,7 +247,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         groups: groups of the convolution, which divide `out`
 
     """
-    if diagonal(laws.dirac, tensor, groups):
+    if fill_diagonal(laws.dirac, tensor, groups):
         return tensor
     return torch_init.dirac_(tensor, groups)
 
@@ -283,6 +283,8 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
         return _fill_keyed(sparse_, laws.sparse, tensor, generator, sparsity=sparsity, std=std)
+    if fill_sparse(tensor, sparsity, std, generator):
+        return tensor
     return torch_init.sparse_(tensor, sparsity, std, generator)
 
 

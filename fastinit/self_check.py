@@ -4,16 +4,18 @@ torch's arithmetic is a choice of its build (which multiply-adds are fused, whic
 assumed: values by their bytes, `_version`, and the generator's state.
 """
 
+import math
 import os
 import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.init import trunc_normal_
+from torch.nn.init import sparse_, trunc_normal_
 
 from fastinit import _C, torch_trunc_normal
 from fastinit.laws import KINDS
@@ -28,11 +30,15 @@ _CASES = {
     "normal": (((0.3, 0.02), _SHAPES),),
     "trunc_normal": (((0.1, 1.0, -2.9, 2.9), _SHAPES), ((0.1, 1.0, 0.6, 0.7), ((7, 13),))),
 }
+_LAWS = (*_CASES, "sparse")
+_SPARSE = ((331, 3), 0.3, 0.02)  # more rows than half a block of the generator has words
 # As they were when fastinit was imported: other libraries patch them for a while.
 _TORCH: dict[str, Callable[..., Tensor]] = {
     "uniform": Tensor.uniform_,
     "normal": Tensor.normal_,
     "trunc_normal": trunc_normal_,
+    "sparse": sparse_,
+    "randperm": torch.randperm,
 }
 
 _lock = threading.RLock()
@@ -58,13 +64,13 @@ def self_check(kind: str, dtype: torch.dtype) -> bool:
 
 def verdicts() -> dict[tuple[str, torch.dtype], bool]:
     """Return for each law and type whether its torch stream is native here, checking what was not checked yet."""
-    return {(kind, dtype): _verdict(kind, dtype) for kind in _CASES for dtype in DTYPES}
+    return {(kind, dtype): _verdict(kind, dtype) for kind in _LAWS for dtype in DTYPES}
 
 
 def by_law(*, native: bool) -> list[str]:
     """List the laws with their types that are native here, or those that are left to torch's own code."""
     found = verdicts()
-    types = {kind: [str(dtype)[6:] for dtype in DTYPES if found[kind, dtype] == native] for kind in _CASES}
+    types = {kind: [str(dtype)[6:] for dtype in DTYPES if found[kind, dtype] == native] for kind in _LAWS}
     return [f"{kind}_ {' '.join(names)}" for kind, names in types.items() if names]
 
 
@@ -88,13 +94,13 @@ def _found() -> dict[tuple[str, torch.dtype], bool]:
                 return thread.submit(_compared).result()
         except RuntimeError:  # Python ends, and starts no more threads
             pass
-    return {(kind, dtype): False for kind in _CASES for dtype in DTYPES}
+    return {(kind, dtype): False for kind in _LAWS for dtype in DTYPES}
 
 
 def _compared() -> dict[tuple[str, torch.dtype], bool]:
     torch.set_flush_denormal(False)  # the caller's setting came with the thread, and ends with it
     found: dict[tuple[str, torch.dtype], bool] = {}
-    for kind in _CASES:
+    for kind in _LAWS:
         for dtype in sorted(DTYPES, key=lambda dtype: -dtype.itemsize):
             known = kind != "trunc_normal" or torch_trunc_normal.is_known()
             needed = all(found[pair] for pair in _needed(kind, dtype))
@@ -106,14 +112,16 @@ def _needed(kind: str, dtype: torch.dtype) -> list[tuple[str, torch.dtype]]:
     """List what must hold first.
 
     The next wider type: 16 bits alone can agree by chance, and so can float32, whose normal numbers one after another
-    are float64's rounded. For a truncated normal the laws that it is made of.
+    are float64's rounded. And the laws that this one is made of.
     """
     wider = [(kind, _WIDER[dtype])] if dtype in _WIDER else []
-    parts = [("uniform", dtype), ("normal", dtype)] if kind == "trunc_normal" else []
-    return wider + parts
+    parts = {"trunc_normal": ("uniform", "normal"), "sparse": ("normal",)}.get(kind, ())
+    return wider + [(part, dtype) for part in parts]
 
 
 def _agrees(kind: str, dtype: torch.dtype) -> bool:
+    if kind == "sparse":
+        return dtype in _WIDER or _sparse_agrees(dtype)  # what there is to see beside the normal numbers is seen in one
     ours, theirs = Generator("cpu").manual_seed(5), Generator("cpu").manual_seed(5)
     try:
         for numbers, shapes in _CASES[kind]:
@@ -125,6 +133,29 @@ def _agrees(kind: str, dtype: torch.dtype) -> bool:
     except RuntimeError:  # torch's, of any kind
         return False
     return torch.equal(ours.get_state(), theirs.get_state())
+
+
+def _sparse_agrees(dtype: torch.dtype) -> bool:
+    """Run torch's own function, with a generator of ours in place of the default one for its permutations."""
+    (rows, columns), sparsity, std = _SPARSE
+    mine, other = (torch.empty(rows, columns, dtype=dtype, device="cpu") for _ in range(2))
+    ours, ours2, theirs, theirs2 = (Generator("cpu").manual_seed(seed) for seed in (5, 6, 5, 6))
+
+    def randperm(n: int) -> Tensor:  # should torch come to name a generator, this raises
+        return _TORCH["randperm"](n, generator=theirs2, device="cpu")
+
+    known = SimpleNamespace(no_grad=torch.no_grad, randperm=randperm)
+    function = _TORCH["sparse"]
+    if not isinstance(function, FunctionType):
+        return False
+    try:
+        FunctionType(function.__code__, function.__globals__ | {"torch": known})(other, sparsity, std, theirs)
+    except Exception:  # another function than the one known here
+        return False
+    zeros = math.ceil(sparsity * rows)
+    done = _C.torch_sparse(mine, zeros, std, ours, ours2, True) == _C.WRITTEN
+    states = [generator.get_state() for generator in (ours, theirs, ours2, theirs2)]
+    return done and _same(mine, other) and torch.equal(states[0], states[1]) and torch.equal(states[2], states[3])
 
 
 def _native(kind: str, tensor: Tensor, numbers: Any, generator: Generator) -> bool:

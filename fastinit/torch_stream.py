@@ -4,6 +4,7 @@ Each function says whether it has filled the tensor. Where it has not, nothing h
 torch's own function with the arguments as they were given: it fills, warns or raises as it always does.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,8 @@ from fastinit.self_check import self_check
 
 _PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 # Of any other type, torch.nn.init is to make what it makes.
-_PLAIN_ARGUMENTS = frozenset((float, int, str))
+_PLAIN_NUMBERS = frozenset((float, int))
+_PLAIN_ARGUMENTS = _PLAIN_NUMBERS | {str}
 _NO_KEY = Key(0)
 _LEAVE_EMPTY = (laws.kaiming_uniform, laws.kaiming_normal)
 
@@ -52,7 +54,17 @@ def trunc_normal(
     return _is_ours(tensor) and _trunc_normal(tensor, mean, std, a, b, generator)
 
 
-def diagonal(make_law: Callable[..., Law], tensor: Tensor, *groups: int) -> bool:
+def fill_sparse(tensor: Tensor, sparsity: float, std: float, generator: torch.Generator | None) -> bool:
+    """Fill a matrix from N(0, std^2), and make the fraction `sparsity` of each column zero by the default generator.
+
+    torch makes a permutation for each column, which any function mode may have a say in: it says where, for one.
+    """
+    if is_compiling() or has_torch_function_variadic(tensor):
+        return False
+    return _fill_sparse(tensor, sparsity, std, generator)
+
+
+def fill_diagonal(make_law: Callable[..., Law], tensor: Tensor, *groups: int) -> bool:
     """Fill with ones on a diagonal and zeros around it, which no generator has a part in."""
     if is_compiling() or has_torch_function_variadic(tensor) or not _C.is_ordinary(tensor):
         return False
@@ -91,3 +103,13 @@ def _trunc_normal(
     if not (_C.torch_takes(tensor, generator) and self_check("trunc_normal", tensor.dtype)):
         return False
     return torch_trunc_normal.fill(tensor, mean, std, a, b, generator)
+
+
+def _fill_sparse(tensor: Tensor, sparsity: float, std: float, generator: torch.Generator | None) -> bool:
+    if type(sparsity) not in _PLAIN_NUMBERS or not (0 <= sparsity <= 1 and _C.torch_takes(tensor, generator)):
+        return False
+    zeros = math.ceil(sparsity * tensor.shape[0]) if tensor.ndim else 0
+    done = _C.torch_sparse(tensor, zeros, std, generator, None)
+    if done == _C.UNCHECKED and self_check("sparse", tensor.dtype):
+        done = _C.torch_sparse(tensor, zeros, std, generator, None)
+    return done == _C.WRITTEN

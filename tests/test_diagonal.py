@@ -162,7 +162,9 @@ def test_the_law_refuses_groups_that_are_none(groups):
         laws.dirac((4, 4, 4), groups)
 
 
-@pytest.mark.parametrize(("numbers", "message"), [((0.5,), "whole number"), ((0,), "whole number"), ((3,), "divisible")])
+@pytest.mark.parametrize(
+    ("numbers", "message"), [((0.5,), "whole number"), ((0,), "whole number"), ((3,), "divisible")]
+)
 def test_the_op_refuses_groups_that_do_not_divide(numbers, message):
     tensor = torch.ones(4, 4, 4)
     with pytest.raises(ValueError, match=message):

@@ -1,11 +1,14 @@
 """The native torch stream is trusted where it has been seen to give torch's bits, and nowhere else."""
 
+import functools
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from threading import Event
+from typing import Any
 
 import pytest
 import torch
@@ -80,7 +83,7 @@ def test_each_pair_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in CALLS:
         for dtype in self_check.DTYPES:
             filled(fastinit, kind, dtype)
-    assert len(checked) == 12 and set(checked) == {(kind, dtype) for kind in CALLS for dtype in self_check.DTYPES}
+    assert len(checked) == 16 and set(checked) == set(self_check.verdicts())
 
 
 @native
@@ -118,9 +121,9 @@ def test_a_pair_that_fails_falls_back_alone(monkeypatch: pytest.MonkeyPatch, tor
     with pytest.warns(RuntimeWarning) as caught:
         _ = [filled(fastinit, kind, dtype) for dtype in self_check.DTYPES for kind in CALLS]
     assert torchs_own == ["normal_", "trunc_normal_"]  # in bfloat16; the second is made of the first
-    assert self_check.by_law(native=False) == ["normal_ bfloat16", "trunc_normal_ bfloat16"]
+    assert self_check.by_law(native=False) == ["normal_ bfloat16", "trunc_normal_ bfloat16", "sparse_ bfloat16"]
     (warning,) = caught
-    assert "for normal_ bfloat16, trunc_normal_ bfloat16: there" in str(warning.message)
+    assert "for normal_ bfloat16, trunc_normal_ bfloat16, sparse_ bfloat16: there" in str(warning.message)
     assert filled(fastinit, "normal", torch.bfloat16) == filled(torch.nn.init, "normal", torch.bfloat16)
 
 
@@ -137,7 +140,7 @@ def test_narrow_types_need_float32_s_verdict(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(self_check._TORCH, "normal", wrong_normal_in(torch.float32))
     with pytest.warns(RuntimeWarning):
         filled(fastinit, "normal", torch.float16)
-    left = ["normal_ float32 bfloat16 float16", "trunc_normal_ float32 bfloat16 float16"]
+    left = [f"{name} float32 bfloat16 float16" for name in ("normal_", "trunc_normal_", "sparse_")]
     assert self_check.by_law(native=False) == left
 
 
@@ -173,6 +176,52 @@ def test_trunc_normal_of_an_unknown_version_is_torch_s(
     assert "trunc_normal_ float32 float64 bfloat16 float16: torch's own code" in capsys.readouterr().out
 
 
+def names_the_generator(
+    tensor: torch.Tensor, sparsity: float, std: float = 0.01, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """What torch.nn.init.sparse_ may yet become."""
+    tensor.normal_(0, std, generator=generator)
+    for column in range(tensor.shape[1]):
+        tensor[torch.randperm(tensor.shape[0], generator=generator)[: math.ceil(sparsity * len(tensor))], column] = 0
+    return tensor
+
+
+def from_the_back(n: int, **keywords: Any) -> torch.Tensor:
+    """The same words, another shuffle."""
+    return torch.randperm(n, **keywords).flip(0)
+
+
+def draws_once_more(n: int, **keywords: Any) -> torch.Tensor:
+    permutation = torch.randperm(n, **keywords)
+    torch.randperm(2, **keywords)
+    return permutation
+
+
+@native
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("randperm", from_the_back),
+        ("randperm", draws_once_more),
+        ("sparse", names_the_generator),
+        ("sparse", functools.partial(torch.nn.init.sparse_)),
+        ("sparse", lambda tensor, *_: torch.nn.init.normal_(tensor)),
+    ],
+)
+def test_another_sparse_is_torch_s(
+    name: str, function: Callable[..., torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(self_check._TORCH, name, function)
+    calls = []
+    sparse_ = torch.nn.init.sparse_
+    monkeypatch.setattr(torch.nn.init, "sparse_", lambda *a: calls.append("sparse_") or sparse_(*a))
+    with pytest.warns(RuntimeWarning, match="for sparse_ float32 float64 bfloat16 float16: there") as caught:
+        fastinit.sparse_(torch.empty(9, 5), 0.3)
+    assert calls == ["sparse_"] and caught[0].filename == __file__
+    assert self_check.by_law(native=False) == ["sparse_ float32 float64 bfloat16 float16"]
+    fastinit.normal_(torch.empty(9, 5))
+
+
 def test_other_kernels_of_torch_s_are_noticed(run_python: Callable[..., object]) -> None:
     """ATEN_CPU_CAPABILITY=default: kernels with other bits, which fastinit's then are too, by calling them."""
     code = """
@@ -202,7 +251,7 @@ __main__.main(["info"])
     assert finished.returncode == 0, finished.stderr
     lines = [line[14:] for line in finished.stdout.splitlines() if line.startswith("torch stream")]
     types = "float32 float64 bfloat16 float16: torch's own code"
-    assert lines == [f"uniform_ {types}", f"normal_ {types}", f"trunc_normal_ {types}"]
+    assert lines == [f"{name} {types}" for name in ("uniform_", "normal_", "trunc_normal_", "sparse_")]
 
 
 @contextmanager

@@ -57,7 +57,9 @@ def test_the_zeros_can_be_counted(dtype, std):
 def test_a_value_that_is_zero_by_chance_becomes_the_smallest_number():
     for dtype in (torch.float16, torch.float8_e4m3fn, torch.float8_e5m2):
         values = sparse((300, 300), dtype, 0.2, 2.0**-17 if dtype == torch.float16 else 0.01).double()
-        normal = fastinit.normal_(torch.empty(300, 300), std=2.0**-17 if dtype == torch.float16 else 0.01, generator=KEY)
+        normal = fastinit.normal_(
+            torch.empty(300, 300), std=2.0**-17 if dtype == torch.float16 else 0.01, generator=KEY
+        )
         chance = (normal.to(dtype).double() == 0) & (values != 0)
         assert chance.any()
         assert (values[chance] == SMALLEST[dtype]).all()

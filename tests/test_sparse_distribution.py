@@ -68,7 +68,7 @@ def values_alike(sample: Sampler) -> dict[str, float]:
     values = sample(1500, 1500, 0.4)
     values = values[values != 0]
     law = stats.normal_law(0.0, 1.0)
-    return stats.moments(values, law) | stats.kolmogorov_smirnov(values[:10**6], law)
+    return stats.moments(values, law) | stats.kolmogorov_smirnov(values[: 10**6], law)
 
 
 TESTS = [subsets, neighbours, rows_alike, values_alike]

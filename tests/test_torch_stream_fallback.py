@@ -34,6 +34,8 @@ def compare_some() -> None:
         for tensor, position in zip(small_tensors(dtype), STATES, strict=False):
             compare(name, tensor, *NUMBERS[name][numbers], state=STATES[position])
         compare(name, torch.empty(2**17 + 5, dtype=dtype), *NUMBERS[name][numbers], state=STATES["cached normal"])
+    for dtype in DTYPES:
+        compare("sparse_", torch.empty(33, 65, dtype=dtype), 0.3, state=STATES["cached normal"])
 
 
 def run(**environment: str) -> list[str]:

@@ -22,8 +22,8 @@ from fastinit import _C
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 GUARD = 64  # bytes before and after a tensor's memory
 
-# Which law's self-check a function stands on, as fastinit.laws.KINDS numbers them.
-UNIFORM, NORMAL, TRUNC_NORMAL = 1, 2, 3
+# Which self-check a function stands on, as csrc/torch_stream.cpp numbers them.
+UNIFORM, NORMAL, TRUNC_NORMAL, SPARSE = 1, 2, 3, 4
 LAW = {
     "uniform_": UNIFORM,
     "normal_": NORMAL,
@@ -32,6 +32,7 @@ LAW = {
     "xavier_normal_": NORMAL,
     "kaiming_uniform_": UNIFORM,
     "kaiming_normal_": NORMAL,
+    "sparse_": SPARSE,
 }
 LAW |= {name.removesuffix("_"): law for name, law in LAW.items() if name != "trunc_normal_"}
 
@@ -73,6 +74,9 @@ def untemper(words: torch.Tensor) -> torch.Tensor:
     for _ in range(2):
         words = drawn ^ words >> 11
     return words
+
+
+DEFAULT = state_of(13, words=400, normals=1)  # of the default generator, where another one is given
 
 
 def handmade_state(words: torch.Tensor, drawn: int = 1, cached: float | None = None) -> torch.Tensor:
@@ -195,7 +199,8 @@ def must_be_own(name: str, tensor: torch.Tensor, numbers: tuple[Any, ...], keywo
     """Say whether fastinit's own code must write this, if torch's raises nothing.
 
     Not where a number is of another type than float and int, or infinite in the type it is used in; nor, by
-    trunc_normal_, into tensors with gaps or where the window holds so little that torch begins with uniform numbers.
+    trunc_normal_, into tensors with gaps or where the window holds so little that torch begins with uniform numbers;
+    nor by sparse_ what is no matrix, or a fraction that is none.
     """
     if not _C.torch_verdicts().get((LAW[name], tensor.dtype), False) or tensor.numel() == 0:
         return False
@@ -204,6 +209,8 @@ def must_be_own(name: str, tensor: torch.Tensor, numbers: tuple[Any, ...], keywo
         return False
     if name.startswith(("xavier", "kaiming")):
         return True
+    if name.startswith("sparse") and not (tensor.dim() == 2 and 0 <= keywords.get("sparsity", *numbers[:1]) <= 1):
+        return False
     given = inspect.signature(getattr(torch.nn.init, name.removesuffix("_") + "_")).bind(tensor, *numbers, **keywords)
     given.apply_defaults()
     first, second, *bounds = [float(number) for number in given.args[1:-1]]
@@ -225,16 +232,18 @@ def compare(
     given: bool = True,
     ours: Any = fastinit,
     counts: Sequence[int] = (1,),
+    default: torch.Tensor = DEFAULT,
     **keywords: Any,
 ) -> Left:
     """Fail unless fastinit leaves what torch leaves, and wrote it where it must; return what torch leaves.
 
-    `given`: by a generator that is given, not the default one. fastinit goes through all these `counts` of threads;
-    torch uses one, which is quicker where other programs use the cores, and makes no other difference.
+    `given`: by a generator that is given, not the default one, which then is in the state `default`. fastinit goes
+    through all these `counts` of threads; torch uses one, which is quicker where other programs use the cores, and
+    makes no other difference.
     """
 
     def left_by(module: Any) -> tuple[Left, list[str]]:
-        with generator_in(state, given) as generator:
+        with generator_in(default, given=False), generator_in(state, given) as generator:
             arguments = {**keywords, "generator": generator if given else None}
             with torch_calls() if module is fastinit else contextlib.nullcontext([]) as calls:
                 return leave(getattr(module, name), guarded(tensor), numbers, arguments), calls
@@ -246,7 +255,7 @@ def compare(
         with threads(count):
             found, calls = left_by(ours)
         differs = difference(expected, found)
-        ordinary = bool(state[24:5016].any())  # words that are all zero are left to torch
+        ordinary = bool(state[24:5016].any() and default[24:5016].any())  # words that are all zero are left to torch
         if calls and expected.result == "the tensor" and ordinary and must_be_own(name, tensor, numbers, keywords):
             differs = f"written by torch's {', '.join(calls)}"
         if differs:

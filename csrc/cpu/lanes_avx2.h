@@ -45,6 +45,8 @@ struct Lanes {
 // 32-bit integers
 FASTINIT_INLINE Int operator+(Int a, Int b) { return {_mm256_add_epi32(a.v, b.v)}; }
 FASTINIT_INLINE Int operator-(Int a, Int b) { return {_mm256_sub_epi32(a.v, b.v)}; }
+FASTINIT_INLINE Int operator*(Int a, Int b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
+FASTINIT_INLINE Int min(Int a, Int b) { return {_mm256_min_epu32(a.v, b.v)}; }
 FASTINIT_INLINE Int operator&(Int a, Int b) { return {_mm256_and_si256(a.v, b.v)}; }
 FASTINIT_INLINE Int operator|(Int a, Int b) { return {_mm256_or_si256(a.v, b.v)}; }
 FASTINIT_INLINE Int operator^(Int a, Int b) { return {_mm256_xor_si256(a.v, b.v)}; }

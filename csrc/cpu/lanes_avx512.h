@@ -50,6 +50,8 @@ struct Lanes {
 // 32-bit integers
 FASTINIT_INLINE Int operator+(Int a, Int b) { return {_mm512_add_epi32(a.v, b.v)}; }
 FASTINIT_INLINE Int operator-(Int a, Int b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+FASTINIT_INLINE Int operator*(Int a, Int b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+FASTINIT_INLINE Int min(Int a, Int b) { return {_mm512_min_epu32(a.v, b.v)}; }
 FASTINIT_INLINE Int operator&(Int a, Int b) { return {_mm512_and_si512(a.v, b.v)}; }
 FASTINIT_INLINE Int operator|(Int a, Int b) { return {_mm512_or_si512(a.v, b.v)}; }
 FASTINIT_INLINE Int operator^(Int a, Int b) { return {_mm512_xor_si512(a.v, b.v)}; }

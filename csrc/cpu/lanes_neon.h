@@ -48,6 +48,8 @@ struct Lanes {
 // 32-bit integers
 FASTINIT_INLINE Int operator+(Int a, Int b) { return {vaddq_u32(a.v, b.v)}; }
 FASTINIT_INLINE Int operator-(Int a, Int b) { return {vsubq_u32(a.v, b.v)}; }
+FASTINIT_INLINE Int operator*(Int a, Int b) { return {vmulq_u32(a.v, b.v)}; }
+FASTINIT_INLINE Int min(Int a, Int b) { return {vminq_u32(a.v, b.v)}; }
 FASTINIT_INLINE Int operator&(Int a, Int b) { return {vandq_u32(a.v, b.v)}; }
 FASTINIT_INLINE Int operator|(Int a, Int b) { return {vorrq_u32(a.v, b.v)}; }
 FASTINIT_INLINE Int operator^(Int a, Int b) { return {veorq_u32(a.v, b.v)}; }

@@ -2,6 +2,7 @@
 // lanes_avx512.h. fma is the C library's: one rounding whether or not the processor has the instruction.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -47,6 +48,8 @@ struct Lanes {
 // 32-bit integers
 FASTINIT_INLINE Int operator+(Int a, Int b) { return {a.low + b.low, a.high + b.high}; }
 FASTINIT_INLINE Int operator-(Int a, Int b) { return {a.low - b.low, a.high - b.high}; }
+FASTINIT_INLINE Int operator*(Int a, Int b) { return {a.low * b.low, a.high * b.high}; }
+FASTINIT_INLINE Int min(Int a, Int b) { return {std::min(a.low, b.low), std::min(a.high, b.high)}; }
 FASTINIT_INLINE Int operator&(Int a, Int b) { return {a.low & b.low, a.high & b.high}; }
 FASTINIT_INLINE Int operator|(Int a, Int b) { return {a.low | b.low, a.high | b.high}; }
 FASTINIT_INLINE Int operator^(Int a, Int b) { return {a.low ^ b.low, a.high ^ b.high}; }

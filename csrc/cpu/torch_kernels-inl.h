@@ -9,6 +9,7 @@
 #include "../maths/narrow.h"
 #include "../maths/torch_laws.h"
 #include "torch_kernels.h"
+#include "torch_sparse-inl.h"
 #include "wide.h"
 #include "words-inl.h"
 
@@ -319,7 +320,8 @@ struct Kernels {
       torch_stream::serial_normal<V, decltype(to)>(state, law, elements, count);
     });
   }
-  static constexpr TorchKernels kTable{skip, uniform, normal, normal_within, redraw, serial_normal};
+  static constexpr TorchKernels kTable{skip,   uniform,       normal,         normal_within,
+                                       redraw, serial_normal, choose_rows<V>, clear<V>};
 };
 
 }  // namespace fastinit::torch_stream

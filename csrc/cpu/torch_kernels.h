@@ -20,6 +20,18 @@ struct TorchWindow {
   bool rarely_left;  // hardly ever: worth a branch that is then foreseen
 };
 
+// The rows that torch.randperm(rows) puts on the first `chosen` < `rows` places.
+struct ChosenRows {
+  int64_t rows, chosen;
+  const uint32_t* reciprocals;  // of rows, rows - 1, ...: (2^32 - 1) / divisor; `chosen`, and room for kPlacesRoom more
+};
+
+struct Matrix {
+  char* data;
+  int64_t rows, columns, row_stride, column_stride;  // elements
+};
+
+constexpr int64_t kPlacesRoom = 32;   // words; at least a register of any instruction set
 constexpr int64_t kOutsideRoom = 96;  // elements; a multiple of those that any instruction set's kernels take at a time
 
 struct TorchKernels {
@@ -40,6 +52,12 @@ struct TorchKernels {
 
   // In float64 arithmetic, not for float64: four words for two elements; `count` is even.
   void (*serial_normal)(Mt19937& state, DType dtype, const NormalNumbers& law, void* out, int64_t count);
+
+  // rows - 1 words a column, of at most 32: sets bit c of the marks (one word a row) of the rows chosen for column c.
+  // `places`: memory for twice as many words as there are reciprocals.
+  void (*choose_rows)(Mt19937& state, const ChosenRows& law, uint32_t* places, uint32_t* marks, int64_t columns);
+  // Makes the marked elements, of `item` bytes, zero. Each 32 columns have their marks, `pitch` words apart.
+  void (*clear)(const Matrix& matrix, int item, const uint32_t* marks, int64_t pitch);
 };
 
 // Two standard normal values from two uniform ones, as torch's serial kernel computes them by the C library.

@@ -5,12 +5,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "../../csrc/cpu/isa.h"
 #include "../../csrc/torch_fill.h"
+#include "../../csrc/torch_sparse.h"
 
 using namespace fastinit;
 
@@ -31,6 +33,15 @@ TorchGenerator seeded(uint32_t seed, int64_t drawn) {
   generator.engine.next = Mt19937::kWords;
   generator.engine.discard(drawn);
   return generator;
+}
+
+uint32_t next_word(Mt19937& engine) {
+  engine.discard(1);
+  uint32_t y = engine.words[engine.next - 1];
+  y ^= y >> 11;
+  y ^= y << 7 & 0x9D2C5680u;
+  y ^= y << 15 & 0xEFC60000u;
+  return y ^ y >> 18;
 }
 
 Workers in_parts(int threads) {
@@ -78,6 +89,56 @@ std::string filled(Way way, DType dtype, int64_t elements, bool strided, int thr
   return memory + std::to_string(generator.next_normal.value_or(-1));
 }
 
+// Guarded memory of ones in which `zero(matrix, engine)` made zeros, and the generator.
+template <class Zero>
+std::string zeroed(Matrix matrix, int item, const Zero& zero) {
+  constexpr int64_t kGuard = 64;
+  const int64_t last = (matrix.rows - 1) * matrix.row_stride + (matrix.columns - 1) * matrix.column_stride;
+  std::string memory((last + 1) * item + 2 * kGuard, '\xFF');
+  matrix.data = memory.data() + kGuard;
+  Mt19937 engine = seeded(5, 100).engine;
+  zero(matrix, engine);
+  checked += matrix.rows * matrix.columns;
+  return memory.append(reinterpret_cast<const char*>(&engine), sizeof engine);
+}
+
+// As torch does it: a permutation for each column.
+void zero_by_shuffles(const Matrix& matrix, int item, int64_t zeros, Mt19937& engine) {
+  std::vector<int64_t> permutation(matrix.rows);
+  for (int64_t column = 0; column < matrix.columns; ++column) {
+    std::iota(permutation.begin(), permutation.end(), 0);
+    for (int64_t i = 0; i < matrix.rows - 1; ++i) {
+      std::swap(permutation[i], permutation[i + next_word(engine) % (matrix.rows - i)]);
+    }
+    for (int64_t i = 0; i < zeros; ++i) {
+      const int64_t place = permutation[i] * matrix.row_stride + column * matrix.column_stride;
+      std::memset(matrix.data + place * item, 0, item);
+    }
+  }
+}
+
+void check_zeros(int64_t rows, int64_t columns, int item) {
+  const Matrix layouts[] = {{nullptr, rows, columns, columns, 1},         {nullptr, rows, columns, 1, rows},
+                            {nullptr, rows, columns, columns + 5, 1},     {nullptr, rows, columns, 1, rows + 5},
+                            {nullptr, rows, columns, 2 * columns + 1, 2}, {nullptr, rows, columns, 3, 3 * rows}};
+  for (const Matrix& matrix : layouts) {
+    for (const int64_t zeros : {int64_t{0}, int64_t{1}, (rows + 2) / 3, rows - 1, rows}) {
+      const std::string expected = zeroed(
+          matrix, item, [&](const Matrix& each, Mt19937& engine) { zero_by_shuffles(each, item, zeros, engine); });
+      for (const Isa& isa : available_isas()) {
+        use_isa(isa.name);
+        for (const int threads : {1, 3}) {
+          if (zeroed(matrix, item, [&](const Matrix& each, Mt19937& engine) {
+                torch_sparse(each, item, zeros, engine, in_parts(threads));
+              }) != expected) {
+            fail(std::string("zeros on ") + isa.name, "differ from those by shuffles");
+          }
+        }
+      }
+    }
+  }
+}
+
 uint64_t digest(const std::string& bytes) {
   uint64_t h = 0xCBF29CE484222325u;
   for (const unsigned char byte : bytes) h = (h ^ byte) * 0x100000001B3u;
@@ -110,6 +171,12 @@ int main() {
     check_words();
     names += std::string(" ") + each.name;
   }
+  for (const int item : {2, 4, 8}) {
+    for (const auto& [rows, columns] : {std::pair{1, 3}, {2, 40}, {7, 33}, {33, 7}, {625, 31}}) {
+      check_zeros(rows, columns, item);
+    }
+  }
+  check_zeros(4100, 97, 4);  // of which threads take parts
   for (const Way way : {Way::kUniform, Way::kBlocks, Way::kSerial, Way::kTruncated}) {
     for (int type = 0; type < 4; ++type) {
       for (const bool strided : {false, true}) {
