@@ -50,8 +50,8 @@ def check(tensor: Tensor, law: Law) -> None:
 def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | KeyShard]) -> None:
     """Fill many CPU tensors of any shapes, types and laws in one native call.
 
-    Everything is checked before anything is written. Where tensors share memory, the last one wins. Laws in KEYLESS take
-    no notice of their key.
+    Everything is checked before anything is written. Where tensors share memory, the last one wins. Laws in KEYLESS
+    take no notice of their key.
     """
     if not tensors:
         return

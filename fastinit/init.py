@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import init as torch_init
 from torch.nn.init import (

@@ -22,8 +22,8 @@ from fastinit import _C
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 GUARD = 64  # bytes before and after a tensor's memory
 
-# Which self-check a function stands on, as csrc/torch_stream.cpp numbers them.
-UNIFORM, NORMAL, TRUNC_NORMAL, SPARSE = 1, 2, 3, 4
+# Which self-check a function stands on, as fastinit/laws.py numbers them.
+UNIFORM, NORMAL, TRUNC_NORMAL, SPARSE = 1, 2, 3, 6
 LAW = {
     "uniform_": UNIFORM,
     "normal_": NORMAL,
