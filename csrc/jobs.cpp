@@ -137,7 +137,7 @@ Law kernel_law(LawCode code, DType dtype, at::IntArrayRef sizes, const double* n
     }
     case LawCode::kOrthogonal:
       TORCH_CHECK_VALUE(sizes.size() >= 2, "Only tensors with 2 or more dimensions are supported");
-      normal_numbers(dtype, n[0], 0.0, numbers);
+      check_gain(dtype, n[0]);
       return Law::kNormal;
   }
   TORCH_CHECK_VALUE(false, "laws must be in [0, 7], got ", static_cast<int64_t>(code));

@@ -117,6 +117,8 @@ Law normal_numbers(DType dtype, double mean, double std, LawNumbers& numbers) {
   return Law::kNormal;
 }
 
+void check_gain(DType dtype, double gain) { require_finite("gain", gain, arithmetic_format(dtype)); }
+
 Law trunc_normal_numbers(DType dtype, double mean, double std, double a, double b, LawNumbers& numbers) {
   constexpr double kFarthest = 12.0;  // standard deviations that a window may lie away from the mean
   const Format f = format_of(dtype);

@@ -11,6 +11,9 @@ Law uniform_numbers(DType dtype, double a, double b, LawNumbers& numbers);
 Law normal_numbers(DType dtype, double mean, double std, LawNumbers& numbers);
 Law trunc_normal_numbers(DType dtype, double mean, double std, double a, double b, LawNumbers& numbers);
 
+// The factor of an orthogonal matrix.
+void check_gain(DType dtype, double gain);
+
 const char* dtype_name(DType dtype);
 
 }  // namespace fastinit

@@ -29,7 +29,7 @@ from fastinit._ops import fill_one
 from fastinit.key import Key, KeyShard
 from fastinit.laws import Law
 from fastinit.streams import KEYED, Generator, in_stream
-from fastinit.torch_stream import fill, fill_diagonal, fill_law, fill_sparse, trunc_normal
+from fastinit.torch_stream import fill, fill_diagonal, fill_law, fill_orthogonal, fill_sparse, trunc_normal
 
 
 def _fill_keyed(
@@ -252,10 +252,30 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) -> Tensor:
-    """torch.nn.init.orthogonal_: a (semi) orthogonal matrix times gain (Saxe, McClelland and Ganguli, 2013)."""
+    """Fill `tensor` with a (semi) orthogonal matrix times gain, of Haar's uniform law, and return it.
+
+    A tensor of more than two dimensions is the matrix of its first dimension and all the others: where it has at most
+    as many rows as columns its rows are orthonormal, otherwise its columns. Saxe, McClelland and Ganguli, "Exact
+    solutions to the nonlinear dynamics of learning in deep linear neural networks" (2013).
+
+    Without a Key: the bits of torch.nn.init for float32 and float64; bfloat16 and float16, which torch refuses, hold
+    what a float32 tensor would, rounded once. With a Key: no matrix is factorised, the Householder vectors that a
+    factorisation would find are drawn (Stewart, 1980), with the signs of Mezzadri (math-ph/0609050), and their product
+    is formed in float32 (float64 for a float64 tensor) and rounded once to the tensor's type. The numbers drawn depend
+    on (key, element index) alone, but the values go through matrix products: with another number of threads, machine
+    or memory layout they are equal to rounding, not to the bit, and a part of a tensor costs as much as the whole.
+
+    Args:
+        tensor: of two or more dimensions
+        gain: factor
+        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
+
+    """
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
         return _fill_keyed(orthogonal_, laws.orthogonal, tensor, generator, gain=gain)
+    if fill_orthogonal(tensor, gain, generator):
+        return tensor
     return torch_init.orthogonal_(tensor, gain, generator)
 
 

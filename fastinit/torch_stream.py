@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import _get_function_stack_at, _len_torch_function_stack
+from torch.autograd.graph import increment_version
 from torch.compiler import is_compiling
 from torch.overrides import has_torch_function_variadic
 
@@ -25,6 +26,7 @@ _PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 _PLAIN_NUMBERS = frozenset((float, int))
 _PLAIN_ARGUMENTS = _PLAIN_NUMBERS | {str}
 _NO_KEY = Key(0)
+_NARROW = (torch.bfloat16, torch.float16)
 _LEAVE_EMPTY = (laws.kaiming_uniform, laws.kaiming_normal)
 
 
@@ -71,6 +73,40 @@ def fill_diagonal(make_law: Callable[..., Law], tensor: Tensor, *groups: int) ->
     if tensor.dtype not in DTYPES or not all(type(n) is int and n >= 1 for n in groups):
         return False
     fill_one(tensor, make_law(tensor.shape, *groups), _NO_KEY)
+    return True
+
+
+def fill_orthogonal(tensor: Tensor, gain: float, generator: torch.Generator | None) -> bool:
+    """Fill with a (semi) orthogonal matrix times gain by torch's own factorisation, of numbers that are drawn natively.
+
+    bfloat16 and float16, which torch refuses, are computed in float32 and rounded once.
+    """
+    ordinary = type(gain) in (float, int) and abs(gain) < 2**63
+    if not (ordinary and _is_ours(tensor) and _C.torch_takes(tensor, generator) and tensor.dim() > 1):
+        return False
+    shape = (tensor.shape[0], tensor.numel() // tensor.shape[0])
+    if tensor.dtype in _NARROW:
+        numbers = tensor.new_empty(shape, dtype=torch.float32)
+    elif _has_view(tensor, shape):
+        numbers = tensor.new_empty(shape)
+    else:  # torch draws, and then raises an error
+        return False
+    if not _fill("normal", numbers, 0.0, 1.0, generator):
+        numbers.normal_(0.0, 1.0, generator=generator)
+    wide = shape[0] < shape[1]
+    q, r = torch.linalg.qr(numbers.t_() if wide else numbers)
+    q *= r.diagonal().sign().mul_(gain)  # (q sign) gain and q (sign gain) have the same bits: the sign rounds nothing
+    with torch.no_grad():
+        tensor.copy_((q.t_() if wide else q).view(tensor.shape))
+        increment_version(tensor)  # torch copies, then multiplies
+    return True
+
+
+def _has_view(tensor: Tensor, shape: tuple[int, int]) -> bool:
+    try:
+        tensor.detach().view(shape)
+    except RuntimeError:
+        return False
     return True
 
 
