@@ -278,7 +278,10 @@ def test_structured_fills_are_laws_too() -> None:
 def test_structured_fills_refuse_wrong_shapes_before_anything_is_written() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Conv1d(2, 2, 1))
     before = model[0].weight.clone()
-    for rule in (Rule(fastinit.eye_, types=nn.Conv1d, params="weight"), Rule(fastinit.sparse_, names="1.weight")):
+    for rule in (
+        Rule(fastinit.eye_, types=nn.Conv1d, params="weight"),
+        Rule(fastinit.sparse_, names="1.weight", sparsity=0.5),
+    ):
         with pytest.raises(RecipeError, match=r"parameter '1.weight' by Rule\((eye|sparse)_"):
             init_model_(model, Recipe([rule, Rule(zeros_)]))
     assert torch.equal(model[0].weight, before)
