@@ -219,6 +219,7 @@ SETTINGS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_settings_change_nothing(setting: str, dtype: torch.dtype) -> None:
     for shape in [(200, 150), (90, 200)]:
