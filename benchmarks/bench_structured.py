@@ -1,17 +1,19 @@
-"""Structured fills against torch.nn.init, in one process.
+"""eye_, dirac_ and sparse_ against torch.nn.init, in one process; orthogonal_ has a script of its own.
 
     python benchmarks/bench_structured.py --json FILE
     FASTINIT_ISA=avx2 python benchmarks/bench_structured.py --only sparse_ --threads 1
 
-Method: memory touched beforehand; the generators are seeded alike before every pass; all contestants, on one thread and
-on two, take three turns, the fastest of each counts.
+Method: memory touched beforehand; all contestants take turns, the fastest of each counts; eye_ and dirac_ are called up
+to 300 times a turn, so that each finds in the caches what itself has left there. `zero_` over the same memory is the
+floor.
 """
 
 import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -20,51 +22,76 @@ from timing import against, fastest
 import fastinit
 from fastinit import machine
 
-CONTESTANTS = {"torch": torch.nn.init, "fastinit": fastinit}
+CONTESTANTS: dict[str, Callable[..., object]] = {
+    "torch": lambda name, tensor, arguments: getattr(torch.nn.init, name)(tensor, **arguments),
+    "fastinit": lambda name, tensor, arguments: getattr(fastinit, name)(tensor, **arguments),
+    "keyed": lambda name, tensor, arguments: getattr(fastinit, name)(tensor, **arguments, generator=fastinit.Key(7)),
+    "zero_": lambda _name, tensor, _arguments: tensor.zero_(),
+}
 
 
 class Case(NamedTuple):
     function: str
     arguments: dict[str, Any]
     shape: tuple[int, ...]
-    least: dict[int, float]  # ratio to torch that was aimed at, by number of threads
+    least: Mapping[str, float] = MappingProxyType({})  # on two threads, the ratio to torch that was aimed at
+    most: float | None = None  # and that to zero_
     dtype: torch.dtype = torch.float32
+    channels_last: bool = False
+
+    def __str__(self) -> str:
+        given = ", ".join(f"{key}={value}" for key, value in self.arguments.items())
+        return f"{self.function}({given}){', channels last' if self.channels_last else ''}"
+
+    def contestants(self) -> list[str]:
+        return [who for who in CONTESTANTS if who != "keyed" or self.function == "sparse_"]
 
 
 CASES = [
-    Case("sparse_", {"sparsity": sparsity}, (size, size), {2: least})
-    for size, least in ((1024, 10.0), (4096, 8.0))
-    for sparsity in (0.1, 0.9)
+    Case("sparse_", {"sparsity": sparsity}, (size, size), least)
+    for size, least in ((1024, {"fastinit": 10.0}), (4096, {"fastinit": 8.0, "keyed": 6.0}))
+    for sparsity in (0.1, 0.5, 0.9)
+]
+CASES += [
+    Case("sparse_", {"sparsity": 0.5}, (4096, 4096), dtype=torch.bfloat16),
+    Case("dirac_", {}, (1024, 1024, 3, 3), most=1.3),
+    Case("dirac_", {}, (1024, 1024, 3, 3), dtype=torch.bfloat16),
+    Case("dirac_", {}, (1024, 1024, 3, 3), channels_last=True),
+    Case("dirac_", {"groups": 1024}, (1024, 1, 7, 7)),
+    Case("dirac_", {}, (512, 512, 3, 3)),
+    Case("dirac_", {}, (64, 64, 3, 3)),
+    Case("dirac_", {}, (16, 16, 3)),
+    Case("eye_", {}, (4096, 4096)),
+    Case("eye_", {}, (64, 64)),
 ]
 
 
-def measured(case: Case, threads: list[int]) -> list[dict[str, Any]]:
-    """Return a row for each number of threads."""
+def measured(case: Case, threads: int) -> dict[str, Any]:
     tensor = torch.ones(case.shape, dtype=case.dtype)
+    if case.channels_last:
+        tensor = tensor.to(memory_format=torch.channels_last)
+    calls = 1 if case.function == "sparse_" else min(300, 2**26 // tensor.numel())
 
-    def contestant(module: Any, count: int) -> Callable[[], None]:
+    def contestant(who: str) -> Callable[[], None]:
         def run() -> None:
-            torch.set_num_threads(count)
-            torch.manual_seed(7)
-            getattr(module, case.function)(tensor, **case.arguments)
+            for _ in range(calls):
+                CONTESTANTS[who](case.function, tensor, case.arguments)
 
         return run
 
-    runs = {f"{who} {count}": contestant(CONTESTANTS[who], count) for count in threads for who in CONTESTANTS}
-    seconds = fastest(runs, rounds=3)
-    return [
-        {
-            "function": case.function,
-            "arguments": case.arguments,
-            "dtype": str(case.dtype).removeprefix("torch."),
-            "shape": case.shape,
-            "threads": count,
-            "ms": {who: seconds[f"{who} {count}"] * 1e3 for who in CONTESTANTS},
-            "times_faster_than_torch": seconds[f"torch {count}"] / seconds[f"fastinit {count}"],
-            "least_times_faster": case.least.get(count),
-        }
-        for count in threads
-    ]
+    seconds = fastest({who: contestant(who) for who in case.contestants()}, rounds=7)
+    ms = {who: each / calls * 1e3 for who, each in seconds.items()}
+    return {
+        "function": str(case),
+        "dtype": str(case.dtype).removeprefix("torch."),
+        "shape": case.shape,
+        "threads": threads,
+        "ms": ms,
+        "times_faster_than_torch": {who: ms["torch"] / ms[who] for who in ("fastinit", "keyed") if who in ms},
+        "least_times_faster": dict(case.least) if threads > 1 else {},
+        "times_zero_": ms["fastinit"] / ms["zero_"],
+        "most_times_zero_": case.most if threads > 1 else None,
+    }
 
 
 def main() -> None:
@@ -78,16 +105,21 @@ def main() -> None:
         "machine": machine.describe(),
         "structured": [],
     }
-    print("| function | type | shape | threads | torch, ms | fastinit, ms | × torch |\n|---|---|---|---|---|---|---|")
+    names = [*CONTESTANTS, "fastinit, × torch", "keyed, × torch", "fastinit, × zero_"]
+    print(f"| function | type | shape | threads | {' | '.join(names)} |\n|{'---|' * (len(names) + 4)}")
     for case in CASES:
         if options.only not in (None, case.function):
             continue
-        given = ", ".join(f"{key}={value}" for key, value in case.arguments.items())
-        for row in measured(case, options.threads):
+        for threads in options.threads:
+            torch.set_num_threads(threads)
+            row = measured(case, threads)
             result["structured"].append(row)
-            cells = [f"{case.function}({given})", row["dtype"], " × ".join(map(str, case.shape)), str(row["threads"])]
-            cells += [f"{row['ms'][who]:.2f}" for who in CONTESTANTS]
-            cells += [against(row["times_faster_than_torch"], row["least_times_faster"], "at least")]
+            cells = [row["function"], row["dtype"], " × ".join(map(str, case.shape)), str(row["threads"])]
+            cells += [f"{row['ms'][who]:.3g} ms" if who in row["ms"] else "" for who in CONTESTANTS]
+            for who in ("fastinit", "keyed"):
+                ratio = row["times_faster_than_torch"].get(who)
+                cells += ["" if ratio is None else against(ratio, row["least_times_faster"].get(who), "at least")]
+            cells += [against(row["times_zero_"], row["most_times_zero_"], "at most")]
             print("| " + " | ".join(cells) + " |", flush=True)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

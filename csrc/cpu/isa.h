@@ -11,7 +11,7 @@ namespace fastinit {
 
 struct Isa {
   const char* name;
-  // Elements first .. first + count of the job's stream, into dense memory. Any law that draws.
+  // Elements first .. first + count of the job's stream, into dense memory. Any law but the diagonal.
   void (*fill)(const FillJob& job, void* out, uint64_t first, int64_t count);
   // See sparse-inl.h.
   int64_t (*scan_draws)(const uint32_t* words, int64_t count, uint32_t low, uint32_t span, uint32_t* counts,

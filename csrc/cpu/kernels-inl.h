@@ -172,7 +172,7 @@ void fill_float64_law(const FillJob& job, void* out, uint64_t first, int64_t cou
   }
 }
 
-// Any law of one value after another but the constant one.
+// Any law that draws one value after another.
 template <class V>
 void fill_values(const FillJob& job, void* out, uint64_t first, int64_t count) {
   switch (job.dtype) {
@@ -191,9 +191,29 @@ void fill_values(const FillJob& job, void* out, uint64_t first, int64_t count) {
   }
 }
 
+// The same bytes in every element.
+template <class V>
+void fill_constant(const FillJob& job, void* out, int64_t count) {
+  constexpr int64_t kRegister = V::kWords * sizeof(uint32_t);
+  const int64_t item = item_size(job.dtype);
+  uint64_t pattern = job.numbers.pattern;
+  for (int64_t width = item; width < 8; width *= 2) pattern |= pattern << (8 * width);
+  const auto lanes = V::int64(pattern);
+  char* to = static_cast<char*>(out);
+  char* const end = to + count * item;
+  for (; to < end && reinterpret_cast<uintptr_t>(to) % kRegister != 0; to += item) std::memcpy(to, &pattern, item);
+  for (; end - to >= 4 * kRegister; to += 4 * kRegister) {
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < 4; ++i) store_words(to + i * kRegister, lanes);
+  }
+  for (; to < end; to += item) std::memcpy(to, &pattern, item);
+}
+
 template <class V>
 void fill(const FillJob& job, void* out, uint64_t first, int64_t count) {
   switch (job.law) {
+    case Law::kConstant:
+      return fill_constant<V>(job, out, count);
     case Law::kSparse:
       return fill_sparse<V>(job, out, first, count);
     case Law::kSparseWords:

@@ -10,17 +10,14 @@
 namespace fastinit {
 namespace {
 
-template <class T>
-void fill_pattern(uint64_t pattern, void* out, int64_t count) {
-  T value;
-  std::memcpy(&value, &pattern, sizeof value);
-  std::fill_n(static_cast<T*>(out), count, value);
-}
-
 int64_t ceiling(int64_t a, int64_t b) { return a / b + (a % b > 0); }  // of a / b, for b > 0
 
-void fill_diagonal(const DiagonalNumbers& n, int64_t item, char* out, int64_t first, int64_t count) {
-  std::memset(out, 0, count * item);
+void fill_diagonal(const FillJob& job, char* out, int64_t first, int64_t count) {
+  const DiagonalNumbers& n = job.numbers.diagonal;
+  const int64_t item = item_size(job.dtype);
+  FillJob zeros = job;
+  zeros.law = Law::kConstant, zeros.numbers.pattern = 0;
+  isa().fill(zeros, out, first, count);
   const int64_t begin = first - n.first, end = begin + count;  // counted from the first one of all
   const int64_t reach = n.step * (n.count - 1);
   const int64_t last_group = std::min(n.groups, ceiling(end, n.group_step));
@@ -34,21 +31,8 @@ void fill_diagonal(const DiagonalNumbers& n, int64_t item, char* out, int64_t fi
 
 // Elements first .. first + count of the job's stream into dense memory.
 void fill_run(const FillJob& job, void* out, uint64_t first, int64_t count) {
-  const int64_t item = item_size(job.dtype);
-  if (job.law == Law::kDiagonal) {
-    return fill_diagonal(job.numbers.diagonal, item, static_cast<char*>(out), static_cast<int64_t>(first), count);
-  }
-  if (job.law != Law::kConstant) return isa().fill(job, out, first, count);
-  switch (item) {
-    case 1:
-      return fill_pattern<uint8_t>(job.numbers.pattern, out, count);
-    case 2:
-      return fill_pattern<uint16_t>(job.numbers.pattern, out, count);
-    case 4:
-      return fill_pattern<uint32_t>(job.numbers.pattern, out, count);
-    default:
-      return fill_pattern<uint64_t>(job.numbers.pattern, out, count);
-  }
+  if (job.law != Law::kDiagonal) return isa().fill(job, out, first, count);
+  fill_diagonal(job, static_cast<char*>(out), static_cast<int64_t>(first), count);
 }
 
 // values[row][i] to out + row row_stride + i run_stride, a cache line's worth of rows innermost.

@@ -160,8 +160,6 @@ FillJob job_of(const Case& c, const Layout& layout, void* data, int64_t elements
   return job;
 }
 
-bool draws(const Case& c) { return c.law != Law::kConstant && c.law != Law::kDiagonal; }
-
 bool is_one(const DiagonalNumbers& n, int64_t index) {
   for (int64_t g = 0; g < n.groups; ++g) {
     const int64_t steps = index - n.first - g * n.group_step;
@@ -180,7 +178,7 @@ Bytes scalar_run(const Case& c, const Layout& layout, int64_t count) {
         std::memset(&out[i * item], 0, item);
     }
   }
-  if (draws(c) && count > 0) {
+  if (c.law != Law::kConstant && c.law != Law::kDiagonal && count > 0) {
     kScalar.fill(job_of(c, layout, nullptr, count), out.data(), layout.first_index, count);
   }
   return out;
@@ -314,7 +312,7 @@ int main() {
       use_isa(table.name);
       digest = 0xCBF29CE484222325;
       for (const Layout& layout : all_layouts) digest = fnv1a(digest, check(c, layout));
-      if (draws(c)) {
+      if (c.law != Law::kDiagonal) {
         for (int64_t count = 1; count < 150; ++count) check_dense_fill(c, count);
       }
       check_environment(c, dense(5000, 0, 1, 0));
