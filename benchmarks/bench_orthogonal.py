@@ -5,12 +5,13 @@
 Method: memory touched beforehand; all contestants take five turns with the same seed or key, the fastest of each
 counts. Many matrices: torch.nn.init and the torch stream fill them one by one, the keyed stream in one native call.
 Memory: what the process's peak is above that before the call, in copies of the matrix, each in a process of its own
-that has filled a small matrix before. Error: the largest element of |Q'Q - 1|, in float64.
+that has filled the same matrix before. Error: the largest element of |Q'Q - 1|, in float64.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -73,8 +74,8 @@ def error(tensor: torch.Tensor) -> float:
 
 
 def peak(who: str, shape: tuple[int, int]) -> float:
-    CONTESTANTS[who](torch.ones(256, 256))
     tensor = torch.ones(shape)
+    CONTESTANTS[who](tensor)  # the first time brings in the library's own pages
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = kilobytes("VmRSS")
     CONTESTANTS[who](tensor)
@@ -87,6 +88,7 @@ def kilobytes(name: str) -> int:
 
 
 def peak_of(who: str, shape: tuple[int, int]) -> float:
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # what is freed in the process to come is given back at once
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(peak, who, shape).result()
 

@@ -22,6 +22,7 @@ namespace fastinit {
 namespace {
 
 constexpr int64_t kPanel = 128;     // vectors, by measurement
+constexpr int64_t kFew = 1 << 17;   // elements that a temporary copy of is no matter
 constexpr double kSmall = 1 << 28;  // operations (about 580 x 580): matrices with fewer run side by side
 
 // The matrix that a job's tensor is, or is a part of.
@@ -70,9 +71,17 @@ at::Tensor matrix_in(const at::Tensor& memory, int64_t rows, int64_t columns, bo
 }
 
 // The squares of the columns' norms: few columns may be long, so that sums of their own type must be made in a tree.
+// Not all columns at once, since torch makes a float64 copy of what it is given.
 at::Tensor squares(const at::Tensor& v) {
-  if (v.scalar_type() == at::kDouble) return at::sum(v.square(), 0);
-  return at::linalg_vector_norm(v, 2, 0, false, at::kDouble).square_();
+  const int64_t n = v.size(0), m = v.size(1), step = std::clamp<int64_t>(kFew / n, 1, m);
+  const at::Tensor sums = at::empty({m}, v.options().dtype(at::kDouble));
+  for (int64_t begin = 0; begin < m; begin += step) {
+    const at::Tensor some = v.narrow(1, begin, std::min(step, m - begin));
+    sums.narrow(0, begin, some.size(1))
+        .copy_(v.scalar_type() == at::kDouble ? at::sum(some.square(), 0)
+                                              : at::linalg_vector_norm(some, 2, 0, false, at::kDouble).square_());
+  }
+  return sums;
 }
 
 // Fills q, the job's matrix or, where that is wide, its transpose, so that q has at least as many rows as columns. From
@@ -80,7 +89,7 @@ at::Tensor squares(const at::Tensor& v) {
 //   Q <- (1 - V T V') [D 0; 0 Q]
 void accumulate(const at::Tensor& q, double gain, const OrthogonalJob& job) {
   const bool by_columns = Matrix(job).is_wide();
-  const int64_t n = q.size(0), m = q.size(1), width = std::min(kPanel, m);
+  const int64_t n = q.size(0), m = q.size(1), width = std::min(kPanel, n * m < kFew ? m : (m + 1) / 2);
   const at::Tensor vectors = at::empty({width * n}, q.options()), products = at::empty({width * m}, q.options()),
                    triangle = at::empty({width * width}, q.options());
   for (int64_t begin = (m - 1) / width * width; begin >= 0; begin -= width) {
