@@ -5,7 +5,6 @@
 #include <torch/library.h>
 
 #include <atomic>
-#include <span>
 
 #include "cpu/float_environment.h"
 #include "cpu/isa.h"
@@ -33,10 +32,12 @@ void select_zeros(const FillPlan& plan) {
       units.push_back({columns.get(), i, std::min(i + width, columns->count), {}});
     }
   }
-  at::parallel_for(0, static_cast<int64_t>(units.size()), 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = units.size(), threads = std::min<int64_t>(count, usable_threads());
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     const DefaultFloatEnvironment environment;
-    for (Unit& unit : std::span(units).subspan(begin, end - begin)) {
-      unit.kept = unit.columns->select(unit.begin, unit.end);
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+      units[i].kept = units[i].columns->select(units[i].begin, units[i].end);
     }
   });
   for (const Unit& unit : units) {

@@ -1,4 +1,4 @@
-// Jobs for the kernels: plain structs, built once by ops.cpp, read by every thread. Torch-free.
+// Jobs for the kernels: plain structs, built once by jobs.cpp, read by every thread. Torch-free.
 #pragma once
 
 #include <cstdint>

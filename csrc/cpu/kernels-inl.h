@@ -191,7 +191,7 @@ void fill_values(const FillJob& job, void* out, uint64_t first, int64_t count) {
   }
 }
 
-// The same bytes in every element.
+// The same bytes in every element: whole registers, of which the first and the last may overlap those between them.
 template <class V>
 void fill_constant(const FillJob& job, void* out, int64_t count) {
   constexpr int64_t kRegister = V::kWords * sizeof(uint32_t);
@@ -201,12 +201,18 @@ void fill_constant(const FillJob& job, void* out, int64_t count) {
   const auto lanes = V::int64(pattern);
   char* to = static_cast<char*>(out);
   char* const end = to + count * item;
-  for (; to < end && reinterpret_cast<uintptr_t>(to) % kRegister != 0; to += item) std::memcpy(to, &pattern, item);
+  if (end - to < kRegister) {
+    for (; to < end; to += item) std::memcpy(to, &pattern, item);
+    return;
+  }
+  store_words(to, lanes);
+  to += (kRegister - static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % kRegister)) / item * item;
   for (; end - to >= 4 * kRegister; to += 4 * kRegister) {
 #pragma GCC unroll 4
     for (int64_t i = 0; i < 4; ++i) store_words(to + i * kRegister, lanes);
   }
-  for (; to < end; to += item) std::memcpy(to, &pattern, item);
+  for (; end - to >= kRegister; to += kRegister) store_words(to, lanes);
+  store_words(end - kRegister, lanes);
 }
 
 template <class V>

@@ -13,7 +13,7 @@ void fill(const FillJob& job, void* out, uint64_t first, int64_t count);
 
 // The bits of the type's smallest normal number, and of its smallest number where no processor flushes that to zero:
 // what a draw that is zero by chance becomes, so that the zeros can be counted.
-constexpr uint64_t smallest(DType dtype) {
+FASTINIT_INLINE constexpr uint64_t smallest(DType dtype) {
   switch (dtype) {
     case DType::kFloat32:
       return 0x00800000;
