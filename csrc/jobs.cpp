@@ -12,9 +12,6 @@
 namespace fastinit {
 namespace {
 
-// Laws as they stand in the op's schema; fastinit/laws.py has the same order.
-enum class LawCode : int64_t { kConstant, kUniform, kNormal, kTruncNormal, kEye, kDirac, kSparse, kOrthogonal };
-
 template <class T>
 uint64_t bytes_of(T value) {
   uint64_t bytes = 0;
@@ -135,10 +132,18 @@ Law kernel_law(LawCode code, DType dtype, at::IntArrayRef sizes, const double* n
       numbers.pattern = 0;
       return Law::kConstant;
     }
-    case LawCode::kOrthogonal:
+    case LawCode::kOrthogonal: {
       TORCH_CHECK_VALUE(sizes.size() >= 2, "Only tensors with 2 or more dimensions are supported");
       check_gain(dtype, n[0]);
-      return Law::kNormal;
+      int64_t bytes = sizeof(double);
+      for (const int64_t size : sizes) {
+        TORCH_CHECK_VALUE(!__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes),
+                          "global_shape must have fewer than 2^60 elements, since a part of an orthogonal matrix is "
+                          "computed with the whole, got ",
+                          sizes);
+      }
+      return Law::kNormal;  // which its vectors follow
+    }
   }
   TORCH_CHECK_VALUE(false, "laws must be in [0, 7], got ", static_cast<int64_t>(code));
 }
@@ -159,7 +164,6 @@ void check_layout(const at::Tensor& tensor) {
 
 void add_job(FillJobs& jobs, const FillArguments& a, size_t i, size_t& shard_position) {
   const at::Tensor& tensor = a.tensors[i];
-  check_tensor(tensor, a.tensors[0].device());
   const LawCode code{a.laws[i]};
   const double* n = &a.numbers[i * kNumbers];
   FillJob job{};
@@ -234,6 +238,7 @@ std::vector<FillJobs> make_jobs(const FillArguments& a) {
                     "shards must be empty or hold a shape and a start for each tensor, ", places, " numbers, got ",
                     a.shards.size());
   const DefaultFloatEnvironment environment;
+  for (const at::Tensor& tensor : a.tensors) check_tensor(tensor, a.tensors[0].device());
   const bool in_turn = n > 1 && !a.tensors[0].is_meta() && may_overlap(a.tensors);
   std::vector<FillJobs> jobs(in_turn ? n : 1);
   for (FillJobs& each : jobs) each.plan.reserve(n / jobs.size());

@@ -17,33 +17,16 @@
 namespace fastinit {
 namespace {
 
-// Columns of all sparse matrices, a few at a time.
+// Which elements of the plan's sparse matrices are zero.
 void select_zeros(const FillPlan& plan) {
-  struct Unit {
-    SparseColumns* columns;
-    int64_t begin, end;
-    std::vector<int64_t> kept;
-  };
-  std::vector<Unit> units;
-  for (const auto& columns : plan.sparse) {
-    columns->limits.resize(columns->count);
-    const int64_t width = std::clamp<int64_t>(columns->count / usable_threads() / 16 * 16, 16, 512);
-    for (int64_t i = 0; i < columns->count; i += width) {
-      units.push_back({columns.get(), i, std::min(i + width, columns->count), {}});
-    }
-  }
-  const int64_t count = units.size(), threads = std::min<int64_t>(count, usable_threads());
+  SparseSelection selection(plan.sparse, usable_threads());
+  const int64_t units = selection.units(), threads = std::min<int64_t>(units, usable_threads());
   std::atomic<int64_t> next{0};
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     const DefaultFloatEnvironment environment;
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
-      units[i].kept = units[i].columns->select(units[i].begin, units[i].end);
-    }
+    for (int64_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < units;) selection.run(unit);
   });
-  for (const Unit& unit : units) {
-    unit.columns->kept.insert(unit.columns->kept.end(), unit.kept.begin(), unit.kept.end());
-  }
-  for (const auto& columns : plan.sparse) std::sort(columns->kept.begin(), columns->kept.end());
+  selection.finish();
 }
 
 // Each thread has a range of chunks, near one another in memory, and helps with the others' when it is done: what a

@@ -16,6 +16,7 @@
 #include <future>
 
 #include "cpu/float_environment.h"
+#include "laws.h"
 #include "threads.h"
 
 namespace fastinit {
@@ -26,10 +27,10 @@ constexpr int64_t kFew = 1 << 17;   // elements that a temporary copy of is no m
 constexpr double kSmall = 1 << 28;  // operations (about 580 x 580): matrices with fewer run side by side
 
 // The matrix that a job's tensor is, or is a part of.
-struct Matrix {
+struct Whole {
   int64_t rows, columns;
 
-  explicit Matrix(const OrthogonalJob& job) : rows(job.global[0]), columns(1) {
+  explicit Whole(const OrthogonalJob& job) : rows(job.global[0]), columns(1) {
     for (size_t d = 1; d < job.global.size(); ++d) columns *= job.global[d];
   }
   bool is_wide() const { return rows < columns; }
@@ -56,8 +57,8 @@ void draw(const at::Tensor& part, const OrthogonalJob& job, int64_t start) {
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("fastinit::fill_", "")
           .typed<void(at::TensorList, at::IntArrayRef, at::ArrayRef<double>, at::IntArrayRef, at::IntArrayRef)>();
-  constexpr int64_t kNormal = 2;  // as in fastinit/laws.py
-  const Matrix whole(job);
+  constexpr int64_t kNormal = static_cast<int64_t>(LawCode::kNormal);
+  const Whole whole(job);
   const at::Tensor numbers = part.to(arithmetic_type(job));  // `part` itself, but where products are reduced
   fill.call(numbers, kNormal, {0.0, 1.0, 0.0, 0.0}, {static_cast<int64_t>(job.seed), static_cast<int64_t>(job.offset)},
             {whole.rows, whole.columns, start, start});
@@ -88,7 +89,7 @@ at::Tensor squares(const at::Tensor& v) {
 // the last panel to the first, with V its vectors, T^-1 + T^-T = V'V and D the signs times the gain:
 //   Q <- (1 - V T V') [D 0; 0 Q]
 void accumulate(const at::Tensor& q, double gain, const OrthogonalJob& job) {
-  const bool by_columns = Matrix(job).is_wide();
+  const bool by_columns = Whole(job).is_wide();
   const int64_t n = q.size(0), m = q.size(1), width = std::min(kPanel, n * m < kFew ? m : (m + 1) / 2);
   const at::Tensor vectors = at::empty({width * n}, q.options()), products = at::empty({width * m}, q.options()),
                    triangle = at::empty({width * width}, q.options());
@@ -132,7 +133,7 @@ void accumulate(const at::Tensor& q, double gain, const OrthogonalJob& job) {
 
 void fill(const OrthogonalJob& job) {
   const DefaultFloatEnvironment environment;
-  const Matrix whole(job);
+  const Whole whole(job);
   const at::ScalarType type = products_are_reduced() ? at::kDouble : arithmetic_type(job);
   const bool in_place =
       job.tensor.sizes() == job.global && job.tensor.scalar_type() == type && job.tensor.is_contiguous();
@@ -152,7 +153,7 @@ void fill(const OrthogonalJob& job) {
 void fill_all(const std::vector<OrthogonalJob>& jobs) {
   std::vector<const OrthogonalJob*> small;
   for (const OrthogonalJob& job : jobs) {
-    if (Matrix(job).operations() < kSmall) {
+    if (Whole(job).operations() < kSmall) {
       small.push_back(&job);
     } else {
       fill(job);

@@ -29,7 +29,7 @@ class Candidates {
 
   void look() {
     FillJob job{};
-    job.law = Law::kSparseWords;
+    job.law = Law::kSparseDraws;
     job.seed = columns_.seed, job.offset = columns_.offset;
     alignas(64) uint32_t words[kWords];
     // Columns side by side; whole rows one after another where these are all the columns.
@@ -120,6 +120,29 @@ std::vector<int64_t> SparseColumns::select(int64_t begin, int64_t end, double de
     }
   }
   return kept_here;
+}
+
+SparseSelection::SparseSelection(const std::vector<std::unique_ptr<SparseColumns>>& matrices, int threads) {
+  for (const auto& columns : matrices) {
+    columns->limits.resize(columns->count);
+    // Fewer columns side by side take more time each, more of them more memory than is near.
+    const int64_t width = std::clamp<int64_t>(columns->count / threads / 16 * 16, 16, 512);
+    for (int64_t i = 0; i < columns->count; i += width) {
+      units_.push_back({columns.get(), i, std::min(i + width, columns->count), {}});
+    }
+  }
+}
+
+void SparseSelection::run(int64_t unit) {
+  Unit& u = units_[unit];
+  u.kept = u.columns->select(u.begin, u.end);
+}
+
+void SparseSelection::finish() {
+  for (Unit& u : units_) u.columns->kept.insert(u.columns->kept.end(), u.kept.begin(), u.kept.end());
+  for (Unit& u : units_) {
+    if (u.begin == 0) std::sort(u.columns->kept.begin(), u.columns->kept.end());
+  }
 }
 
 }  // namespace fastinit

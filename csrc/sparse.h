@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace fastinit {
@@ -31,6 +32,23 @@ struct SparseColumns {
   // Finds the limits of columns first + begin .. first + end, and returns their part of `kept`. `deviations` is how far
   // from its expectation, in standard deviations, a limit is looked for first; it does not change what is found.
   std::vector<int64_t> select(int64_t begin, int64_t end, double deviations = 3.5);
+};
+
+// The work of selecting, in units for any threads.
+class SparseSelection {
+ public:
+  SparseSelection(const std::vector<std::unique_ptr<SparseColumns>>& matrices, int threads);
+  int64_t units() const { return static_cast<int64_t>(units_.size()); }
+  void run(int64_t unit);
+  void finish();  // once all units have run
+
+ private:
+  struct Unit {
+    SparseColumns* columns;
+    int64_t begin, end;
+    std::vector<int64_t> kept;
+  };
+  std::vector<Unit> units_;
 };
 
 }  // namespace fastinit

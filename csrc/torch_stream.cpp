@@ -18,6 +18,7 @@
 #include <optional>
 
 #include "cpu/float_environment.h"
+#include "laws.h"
 #include "ordinary.h"
 #include "tensor_layout.h"
 #include "threads.h"
@@ -29,7 +30,12 @@ namespace fastinit {
 namespace {
 
 enum Outcome { kLeft, kWritten, kUnchecked };
-enum StreamLaw : int64_t { kUniformLaw = 1, kNormalLaw, kTruncNormalLaw, kSparseLaw = 6 };  // as in fastinit/laws.py
+enum StreamLaw : int64_t {
+  kUniformLaw = static_cast<int64_t>(LawCode::kUniform),
+  kNormalLaw = static_cast<int64_t>(LawCode::kNormal),
+  kTruncNormalLaw = static_cast<int64_t>(LawCode::kTruncNormal),
+  kSparseLaw = static_cast<int64_t>(LawCode::kSparse)
+};
 constexpr at::ScalarType kTypes[] = {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf};
 
 // ---- Verdicts

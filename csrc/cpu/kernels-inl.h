@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../maths/draws.h"
 #include "../maths/narrow.h"
 #include "../maths/normal.h"
 #include "../maths/trunc_normal.h"
 #include "../maths/uniform.h"
-#include "../maths/words.h"
 #include "../plan.h"
 #include "sparse-inl.h"
 
@@ -222,8 +222,8 @@ void fill(const FillJob& job, void* out, uint64_t first, int64_t count) {
       return fill_constant<V>(job, out, count);
     case Law::kSparse:
       return fill_sparse<V>(job, out, first, count);
-    case Law::kSparseWords:
-      return Fill<V, Words<V>, StoreFloat32<V>, 1>::fill(job, out, first, count);
+    case Law::kSparseDraws:
+      return Fill<V, Draws<V>, StoreFloat32<V>, 1>::fill(job, out, first, count);
     default:
       return fill_values<V>(job, out, first, count);
   }

@@ -42,7 +42,7 @@ void fill_sparse_type(const FillJob& job, T* out, int64_t first, int64_t count) 
   const T least = static_cast<T>(smallest(job.dtype));
   FillJob normal = job, draws = job;
   normal.law = Law::kNormal, normal.numbers.normal = job.numbers.sparse.normal;
-  draws.law = Law::kSparseWords;
+  draws.law = Law::kSparseDraws;
   alignas(64) uint32_t words[kPiece];
   for (int64_t end = first + count; first < end;) {
     const int64_t n = std::min(end - first, kPiece);

@@ -14,7 +14,7 @@ enum class Law : uint8_t {
   kTruncNormalTail,
   kDiagonal,
   kSparse,
-  kSparseWords
+  kSparseDraws
 };
 enum class DType : uint8_t { kFloat32, kFloat64, kBFloat16, kFloat16, kFloat8E4M3FN, kFloat8E5M2 };
 

@@ -21,7 +21,7 @@ struct Matrix {
 std::vector<uint32_t> words_of(const Matrix& m, uint64_t seed, uint64_t offset) {
   std::vector<uint32_t> words(m.rows * m.columns);
   FillJob job{};
-  job.law = Law::kSparseWords, job.seed = seed, job.offset = offset;
+  job.law = Law::kSparseDraws, job.seed = seed, job.offset = offset;
   kScalar.fill(job, words.data(), 0, static_cast<int64_t>(words.size()));
   return words;
 }

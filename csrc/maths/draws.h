@@ -7,14 +7,14 @@
 namespace fastinit {
 
 template <class V>
-struct Words {
+struct Draws {
   static constexpr int kPerBlock = 4;
 
   struct State {
     typename V::Float even, odd;
   };
 
-  FASTINIT_INLINE explicit Words(const LawNumbers&) {}
+  FASTINIT_INLINE explicit Draws(const LawNumbers&) {}
 
   FASTINIT_INLINE void start(typename V::Int even, typename V::Int odd, State& state) const {
     state = {from_bits(even), from_bits(odd)};
