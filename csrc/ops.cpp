@@ -33,7 +33,8 @@ void select_zeros(const FillPlan& plan) {
       units.push_back({columns.get(), i, std::min(i + width, columns->count), {}});
     }
   }
-  at::parallel_for(0, static_cast<int64_t>(units.size()), 1, [&](int64_t begin, int64_t end) {
+  const int64_t count = units.size(), grain = usable_threads() == 1 ? count : 1;  // a forked process has no others
+  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
     const DefaultFloatEnvironment environment;
     for (Unit& unit : std::span(units).subspan(begin, end - begin)) {
       unit.kept = unit.columns->select(unit.begin, unit.end);

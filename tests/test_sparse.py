@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-from cases import DTYPES, LAYOUTS, raw
+from cases import DTYPES, LAYOUTS, holds_in_a_fork, raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +91,11 @@ def test_threads_do_not_matter():
     finally:
         torch.set_num_threads(before)
     assert len(results) == 1
+
+
+def test_a_forked_process():
+    expected = sparse((500, 700)).numpy()  # by torch's threads, which the child has not: NumPy compares
+    assert holds_in_a_fork(lambda: bool((sparse((500, 700)).numpy() == expected).all()))
 
 
 @settings(max_examples=80, deadline=None)
