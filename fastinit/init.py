@@ -4,8 +4,9 @@ With `generator=None` or a `torch.Generator` the numbers are torch's: on CPU the
 writes, natively where that has been checked and by torch's own code everywhere else, and the generator is left in the
 same state. With a `Key` (or `key.shard(...)`, or within `fastinit.stream("keyed")`) a function fills float32, float64,
 bfloat16, float16, float8_e4m3fn and float8_e5m2 CPU tensors of any layout from the keyed stream: each value depends on
-(key, element index) alone, the same bits with any number of threads, any instruction set, any memory layout and any
-sharding; there a wrong argument raises ValueError or TypeError before anything is written.
+the key, the element's index and the arguments alone, the same bits with any number of threads, any instruction set, any
+memory layout and any sharding (those of orthogonal_, which are sums of products, are equal to rounding); there a wrong
+argument raises ValueError or TypeError before anything is written. eye_ and dirac_ draw nothing and take no Key.
 """
 
 import functools
@@ -259,11 +260,12 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
     solutions to the nonlinear dynamics of learning in deep linear neural networks" (2013).
 
     Without a Key: the bits of torch.nn.init for float32 and float64; bfloat16 and float16, which torch refuses, hold
-    what a float32 tensor would, rounded once. With a Key: no matrix is factorised, the Householder vectors that a
-    factorisation would find are drawn (Stewart, 1980), with the signs of Mezzadri (math-ph/0609050), and their product
-    is formed in float32 (float64 for a float64 tensor) and rounded once to the tensor's type. The numbers drawn depend
-    on (key, element index) alone, but the values go through matrix products: with another number of threads, machine
-    or memory layout they are equal to rounding, not to the bit, and a part of a tensor costs as much as the whole.
+    what a float32 tensor would, rounded once (but torch's bits within torch.autocast, where it takes them). With a Key:
+    no matrix is factorised, the Householder vectors that a factorisation would find are drawn (Stewart, 1980), with the
+    signs of Mezzadri (math-ph/0609050), and their product is formed in float32 (float64 for a float64 tensor) and
+    rounded once to the tensor's type. The numbers drawn depend on (key, element index) alone, but the values go through
+    matrix products: with another number of threads, machine or memory layout they are equal to rounding, not to the
+    bit, and a part of a tensor costs as much as the whole.
 
     Args:
         tensor: of two or more dimensions

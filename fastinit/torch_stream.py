@@ -79,18 +79,22 @@ def fill_diagonal(make_law: Callable[..., Law], tensor: Tensor, *groups: int) ->
 def fill_orthogonal(tensor: Tensor, gain: float, generator: torch.Generator | None) -> bool:
     """Fill with a (semi) orthogonal matrix times gain by torch's own factorisation, of numbers that are drawn natively.
 
-    bfloat16 and float16, which torch refuses, are computed in float32 and rounded once.
+    bfloat16 and float16, which torch refuses, hold what float32 would, rounded once.
     """
+    if _is_refused_as_narrow(tensor):
+        values = tensor.new_empty(tensor.shape, dtype=torch.float32)
+        if not fill_orthogonal(values, gain, generator):
+            torch.nn.init.orthogonal_(values, gain, generator)
+        with torch.no_grad():
+            tensor.copy_(values)
+        return True
     ordinary = type(gain) in (float, int) and abs(gain) < 2**63
     if not (ordinary and _is_ours(tensor) and _C.torch_takes(tensor, generator) and tensor.dim() > 1):
         return False
     shape = (tensor.shape[0], tensor.numel() // tensor.shape[0])
-    if tensor.dtype in _NARROW:
-        numbers = tensor.new_empty(shape, dtype=torch.float32)
-    elif _has_view(tensor, shape):
-        numbers = tensor.new_empty(shape)
-    else:  # torch draws, and then raises an error
+    if tensor.dtype in _NARROW or not _has_view(tensor, shape):  # in the second case torch draws, and raises an error
         return False
+    numbers = tensor.new_empty(shape)
     if not _fill("normal", numbers, 0.0, 1.0, generator):
         numbers.normal_(0.0, 1.0, generator=generator)
     wide = shape[0] < shape[1]
@@ -100,6 +104,20 @@ def fill_orthogonal(tensor: Tensor, gain: float, generator: torch.Generator | No
         tensor.copy_((q.t_() if wide else q).view(tensor.shape))
         increment_version(tensor)  # torch copies, then multiplies
     return True
+
+
+def _is_refused_as_narrow(tensor: Tensor) -> bool:
+    """Say whether torch would refuse the tensor for its type alone. In an autocast it draws in that very type."""
+    return (
+        _is_ours(tensor)
+        and isinstance(tensor, Tensor)
+        and tensor.dtype in _NARROW
+        and tensor.is_cpu
+        and tensor.layout == torch.strided
+        and tensor.dim() > 1
+        and tensor.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def _has_view(tensor: Tensor, shape: tuple[int, int]) -> bool:

@@ -83,7 +83,8 @@ def outcome(function, make, *arguments):
         function(tensor, *arguments)
     except Exception as error:
         return type(error), str(error)
-    return raw(tensor) if tensor.device.type == "cpu" else tensor.device, tensor.requires_grad
+    node = type(tensor.grad_fn)
+    return raw(tensor) if tensor.device.type == "cpu" else tensor.device, tensor.requires_grad, node
 
 
 UNUSUAL = {
@@ -95,7 +96,10 @@ UNUSUAL = {
     "an empty kernel": lambda: torch.ones(2, 2, 0),
     "meta": lambda: torch.ones(4, 3, 2, device="meta"),
     "a leaf": lambda: torch.ones(4, 3, 2, requires_grad=True),
+    "a leaf of two": lambda: torch.ones(4, 3, requires_grad=True),
     "no leaf": lambda: torch.ones(4, 4, 2, requires_grad=True) * 2,
+    "no leaf of two": lambda: torch.ones(4, 4, requires_grad=True) * 2,
+    "a leaf's view": lambda: torch.ones(4, 4, requires_grad=True).t()[1:],
     "overlapping": lambda: torch.ones(1, 3).expand(3, 3),
     "compressed": lambda: torch.ones(4, 4).to_sparse(),
     "inference": lambda: torch.inference_mode()(torch.ones)(4, 4),

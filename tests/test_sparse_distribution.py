@@ -1,7 +1,7 @@
 """sparse_ with a Key chooses each column's zeros uniformly, columns by themselves, without a look at the values.
 
-Judged by stats.py at its ALPHA, 2e-10 a test and 18 tests here: a right generator fails one of them with a
-probability below 4e-9. The samplers of the negative controls have one defect each, at the same size; each must be
+Judged by stats.py at its ALPHA, 2e-10 a test and 10 tests here: a right generator fails one of them with a
+probability of at most 2e-9. The samplers of the negative controls have one defect each, at the same size; each must be
 flagged by the test that is meant to see it.
 """
 

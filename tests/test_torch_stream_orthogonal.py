@@ -3,15 +3,18 @@
 bfloat16 and float16, which torch refuses, hold what the same generator gives a float32 tensor, rounded once.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cases import LAYOUTS, raw
+from test_orthogonal import flushed
 from torch_cases import STATES
 from torch_stream import (
     Left,
@@ -150,6 +153,8 @@ def programs() -> dict[str, Callable[[Any], Any]]:
         "no grad": with_mode(torch.no_grad),
         "autocast": with_mode(lambda: torch.autocast("cpu", torch.bfloat16)),
         "autocast, float64": with_mode(lambda: torch.autocast("cpu", torch.bfloat16), torch.float64),
+        "autocast, bfloat16": with_mode(lambda: torch.autocast("cpu", torch.bfloat16), torch.bfloat16),
+        "autocast, float16": with_mode(lambda: torch.autocast("cpu", torch.bfloat16), torch.float16),
         "default device": with_mode(lambda: torch.device("cpu")),
         "default device meta": with_mode(lambda: torch.device("meta")),
     }
@@ -175,6 +180,30 @@ def test_narrow_types_hold_float32_rounded_once(shape: tuple[int, ...], dtype: t
         assert fastinit.orthogonal_(tensor, gain, generators[1]) is tensor
         assert raw(tensor) == raw(expected)
         assert bytes_of(generators[0].get_state()) == bytes_of(generators[1].get_state())
+
+
+@NARROW
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, lambda: torch.device("meta"), flushed])
+@pytest.mark.parametrize("gain", [1.5, True, np.float64(0.3), torch.tensor(2.0), 10**400, "steep"])
+def test_narrow_types_hold_float32_wherever_that_is_filled(
+    gain: Any, mode: Callable[[], contextlib.AbstractContextManager[object]], dtype: torch.dtype
+) -> None:
+    """Also where float32 is torch's to fill, or to refuse."""
+
+    def program(init: Any) -> Any:
+        state = torch.get_rng_state()
+        with mode():
+            tensor = torch.zeros(6, 5, dtype=dtype if init is fastinit else torch.float32, device="cpu")
+            try:
+                init.orthogonal_(tensor, gain)
+            except Exception as error:
+                return type(error), str(error)
+            finally:
+                after = torch.get_rng_state()
+                torch.set_rng_state(state)
+        return raw(tensor.to(dtype)), bytes_of(after)
+
+    assert program(fastinit) == program(torch.nn.init)
 
 
 # ---- What these comparisons notice
