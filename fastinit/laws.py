@@ -4,10 +4,9 @@ The arithmetic is torch.nn.init's, operation for operation.
 """
 
 import math
-import operator
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch.nn.init import calculate_gain
 
@@ -37,8 +36,20 @@ class Law(NamedTuple):
 
 
 def _law(kind: str, *numbers: float) -> Law:
-    first, second, third, fourth = map(float, (*numbers, *(0,) * (4 - len(numbers))))
+    values = [_number(name, value) for name, value in zip(_ARGUMENTS[kind], numbers, strict=True)]
+    first, second, third, fourth = values + [0.0] * (4 - len(values))
     return Law(kind, (first, second, third, fourth))
+
+
+def _number(name: str, value: Any) -> float:
+    if type(value) is float:
+        return value
+    try:
+        if not isinstance(value, str):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise TypeError(f"{name} must be a number that float64 can hold, got {value!r}")
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
@@ -133,8 +144,8 @@ def eye(shape: Sequence[int]) -> Law:
 
 def dirac(shape: Sequence[int], groups: int = 1) -> Law:
     _require_dimensions(shape, (3, 4, 5), "3, 4, or 5")
-    if operator.index(groups) < 1:
-        raise ValueError(f"groups must be at least 1, got {groups}")
+    if not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"groups must be at least 1, got {groups!r}")
     if shape[0] % groups != 0:
         raise ValueError("dim 0 must be divisible by groups")
     return _law("dirac", groups)
@@ -142,7 +153,7 @@ def dirac(shape: Sequence[int], groups: int = 1) -> Law:
 
 def sparse(shape: Sequence[int], sparsity: float, std: float = 0.01) -> Law:
     _require_dimensions(shape, (2,), "2")
-    if not 0 <= sparsity <= 1:
+    if not 0 <= _number("sparsity", sparsity) <= 1:
         raise ValueError(f"sparsity must be in [0, 1], got {sparsity}")
     return _law("sparse", math.ceil(sparsity * shape[0]), std)
 

@@ -220,6 +220,18 @@ def test_bounds_must_fit_the_type(dtype):
 
 
 @pytest.mark.parametrize(
+    ("name", "argument"),
+    [("uniform_", "a"), ("normal_", "std"), ("trunc_normal_", "b"), ("sparse_", "sparsity"), ("orthogonal_", "gain")],
+)
+@pytest.mark.parametrize("value", [None, 1j, "2", 10**400, torch.ones(2)], ids=lambda value: type(value).__name__)
+def test_with_a_key_what_is_no_number_is_refused_by_name(name, argument, value):
+    tensor = torch.ones(4, 4)
+    with pytest.raises(TypeError, match=f"{argument} must be a number"):
+        getattr(fastinit, name)(tensor, **{argument: value}, generator=Key(0))
+    assert (tensor == 1).all()
+
+
+@pytest.mark.parametrize(
     ("shape", "offset"), [((8, 8), (5, 0)), ((8, 8), (-1, 0)), ((8,), (0,)), ((2**40, 2**40), (0, 0)), ((8, 8), (0,))]
 )
 def test_bad_shards(shape, offset):
