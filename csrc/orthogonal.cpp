@@ -22,7 +22,7 @@
 namespace fastinit {
 namespace {
 
-constexpr int64_t kPanel = 128;     // vectors, by measurement
+constexpr int64_t kPanel = 160;     // vectors, by measurement
 constexpr int64_t kFew = 1 << 17;   // elements that a temporary copy of is no matter
 constexpr double kSmall = 1 << 28;  // operations (about 580 x 580): matrices with fewer run side by side
 
