@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch_stream import NORMAL, bytes_of, handmade_state, settle, threads, torch_calls, untemper
+from settings import threads
+from torch_stream import NORMAL, bytes_of, handmade_state, settle, torch_calls, untemper
 
 import fastinit
 from fastinit import _C

@@ -6,13 +6,13 @@ reflections of the keyed normal numbers is shown by `test_orthogonal_distributio
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from cases import DTYPES, LAYOUTS, holds_in_a_fork, raw
-from torch_stream import threads
+from settings import default_dtype, deterministic, matmul_precision, subnormals_flushed, threads
 
 import fastinit
 from fastinit import Key, _ops, laws
@@ -166,51 +166,13 @@ def test_the_last_of_two_over_the_same_memory_counts() -> None:
 # ---- What is in force around the call
 
 
-@contextlib.contextmanager
-def matmul_precision(name: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(name)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextlib.contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextlib.contextmanager
-def flushed() -> Iterator[None]:
-    assert torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
-@contextlib.contextmanager
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
-
-
 SETTINGS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
     "medium": lambda: matmul_precision("medium"),
     "high": lambda: matmul_precision("high"),
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "default dtype": lambda: default_dtype(torch.bfloat16),
     "default device": lambda: torch.device("meta"),
-    "flushed subnormal numbers": flushed,
+    "flushed subnormal numbers": subnormals_flushed,
     "deterministic": deterministic,
     "inference": torch.inference_mode,
     "no grad": torch.no_grad,
@@ -227,7 +189,8 @@ def test_settings_change_nothing(setting: str, dtype: torch.dtype) -> None:
         tensors = [torch.zeros(shape, dtype=dtype) for _ in range(2)]
         with SETTINGS[setting]():
             fastinit.orthogonal_(tensors[0], generator=KEY)
-            _ops.fill_(tensors[1:] * 1 + [torch.zeros(9, 9, device="cpu")], [laws.orthogonal((9, 9))] * 2, [KEY] * 2)
+            others = [tensors[1], torch.zeros(9, 9, device="cpu")]
+            _ops.fill_(others, [laws.orthogonal(other.shape) for other in others], [KEY] * 2)
         for tensor in tensors:
             if dtype in ROUNDING:
                 assert is_near(tensor, expected)

@@ -6,13 +6,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from threading import Event
 from typing import Any
 
 import pytest
 import torch
 from cases import holds_in_a_fork, raw
+from settings import default_dtype, deterministic, subnormals_flushed
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
@@ -254,34 +255,6 @@ __main__.main(["info"])
     assert lines == [f"{name} {types}" for name in ("uniform_", "normal_", "trunc_normal_", "sparse_")]
 
 
-@contextmanager
-def default_dtype() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@contextmanager
-def flush_denormal() -> Iterator[None]:
-    assert torch.set_flush_denormal(True)
-    try:
-        yield
-        assert torch.tensor([1e-310], dtype=torch.float64).mul(1.0).item() == 0  # the check's thread had its own
-    finally:
-        torch.set_flush_denormal(False)
-
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
-
-
 class Odd(TorchFunctionMode):
     """Spoils every tensor that is made or drawn under it."""
 
@@ -294,8 +267,8 @@ class Odd(TorchFunctionMode):
 
 CONTEXTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "device meta": lambda: torch.device("meta"),
-    "default dtype": default_dtype,
-    "flush denormal": flush_denormal,
+    "default dtype": lambda: default_dtype(torch.float64),
+    "flush denormal": subnormals_flushed,  # the check's thread has its own
     "deterministic": deterministic,
     "fake tensors": FakeTensorMode,
     "inference mode": torch.inference_mode,

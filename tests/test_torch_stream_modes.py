@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
+from settings import default_dtype, deterministic, subnormals_flushed
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
@@ -38,26 +39,8 @@ class DispatchMode(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@contextlib.contextmanager
-def subnormals_flushed() -> Iterator[None]:
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
 def versions_not_counted() -> contextlib.AbstractContextManager[Any]:
     return torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView))
-
-
-@contextlib.contextmanager
-def default_type() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 @contextlib.contextmanager
@@ -67,15 +50,6 @@ def default_device(device: str) -> Iterator[None]:
         yield
     finally:
         torch.set_default_device(None)
-
-
-@contextlib.contextmanager
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
 Context = Callable[[], contextlib.AbstractContextManager[Any]]
@@ -94,7 +68,7 @@ HERE: dict[str, Context] = {
     "device cpu": lambda: torch.device("cpu"),
     "device meta": lambda: torch.device("meta"),
     "default device meta": lambda: default_device("meta"),
-    "default type": default_type,
+    "default type": lambda: default_dtype(torch.float64),
     "deterministic": deterministic,
     "no_grad": torch.no_grad,
     "enable_grad": torch.enable_grad,

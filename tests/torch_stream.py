@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from settings import threads
 
 import fastinit
 from fastinit import _C
@@ -91,17 +92,6 @@ def handmade_state(words: torch.Tensor, drawn: int = 1, cached: float | None = N
         state[5048:5052].view(torch.float32)[0] = 0.25  # a pending float normal, which no fill on CPU takes
         state[5052] = 1
     return state
-
-
-@contextlib.contextmanager
-def threads(n: int) -> Iterator[None]:
-    """Inside, torch and fastinit use n threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
