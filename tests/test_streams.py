@@ -25,7 +25,12 @@ def drawn_seed(generator: torch.Generator | None) -> int:
     return torch.empty((), dtype=torch.int64).random_(-(2**63), None, generator=generator).item() % 2**64
 
 
+STRUCTURED = ["orthogonal_", "sparse_"]
+
+
 def fill(name: str = "normal_", **arguments: object) -> bytes:
+    if name.startswith("sparse"):
+        arguments["sparsity"] = 0.3
     return raw(getattr(fastinit, name)(torch.empty(6, 4), **arguments))
 
 
@@ -35,7 +40,7 @@ def by_torch(seed: int) -> bytes:
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["generator given", "default generator"])
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", DRAWN + STRUCTURED)
 def test_each_call_takes_the_next_seed_of_the_generator(name: str, given: bool) -> None:
     generator = torch.Generator() if given else torch.default_generator
     arguments = {"generator": generator} if given else {}
@@ -50,7 +55,7 @@ def test_each_call_takes_the_next_seed_of_the_generator(name: str, given: bool) 
     assert state.equal(generator.get_state())  # a seed a call, and no more
 
 
-@pytest.mark.parametrize("name", [name[:-1] for name in DRAWN if name != "trunc_normal_"])
+@pytest.mark.parametrize("name", [name[:-1] for name in DRAWN + STRUCTURED if name != "trunc_normal_"])
 def test_deprecated_aliases_take_it_too(name: str) -> None:
     torch.manual_seed(3)
     with fastinit.stream("keyed"), pytest.warns(FutureWarning):
