@@ -14,11 +14,11 @@ namespace {
 
 using namespace fastinit;
 
-struct Matrix {
+struct Case {
   int64_t rows, columns, zeros;
 };
 
-std::vector<uint32_t> words_of(const Matrix& m, uint64_t seed, uint64_t offset) {
+std::vector<uint32_t> words_of(const Case& m, uint64_t seed, uint64_t offset) {
   std::vector<uint32_t> words(m.rows * m.columns);
   FillJob job{};
   job.law = Law::kSparseDraws, job.seed = seed, job.offset = offset;
@@ -26,7 +26,7 @@ std::vector<uint32_t> words_of(const Matrix& m, uint64_t seed, uint64_t offset) 
   return words;
 }
 
-std::vector<bool> zeros_by_sorting(const Matrix& m, const std::vector<uint32_t>& words) {
+std::vector<bool> zeros_by_sorting(const Case& m, const std::vector<uint32_t>& words) {
   std::vector<bool> zero(words.size());
   for (int64_t column = 0; column < m.columns; ++column) {
     std::vector<std::pair<int32_t, int64_t>> draws;
@@ -39,7 +39,7 @@ std::vector<bool> zeros_by_sorting(const Matrix& m, const std::vector<uint32_t>&
   return zero;
 }
 
-void check(const Matrix& m, const std::vector<uint32_t>& words, const std::vector<bool>& expected, uint64_t seed,
+void check(const Case& m, const std::vector<uint32_t>& words, const std::vector<bool>& expected, uint64_t seed,
            uint64_t offset, int64_t first, int64_t count, int64_t width, double deviations) {
   SparseColumns columns(seed, offset, m.rows, m.columns, m.zeros, first, count);
   columns.limits.resize(count);
@@ -67,15 +67,15 @@ void check(const Matrix& m, const std::vector<uint32_t>& words, const std::vecto
 int main() {
   int64_t checked = 0;
   const uint64_t seed = 0x0123456789ABCDEF, offset = 0xFFFFFFF0;
-  for (const Matrix& m : {Matrix{2, 3, 1},
-                          {7, 1, 3},
-                          {5, 5000, 2},
-                          {100, 37, 99},
-                          {1000, 33, 1},
-                          {1001, 19, 500},
-                          {20000, 3, 18000},
-                          {70000, 2, 7000},
-                          {257, 300, 0}}) {
+  for (const Case& m : {Case{2, 3, 1},
+                        {7, 1, 3},
+                        {5, 5000, 2},
+                        {100, 37, 99},
+                        {1000, 33, 1},
+                        {1001, 19, 500},
+                        {20000, 3, 18000},
+                        {70000, 2, 7000},
+                        {257, 300, 0}}) {
     const std::vector<uint32_t> words = words_of(m, seed, offset);
     const std::vector<bool> expected = zeros_by_sorting(m, words);
     for (const Isa& table : available_isas()) {
