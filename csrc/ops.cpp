@@ -20,11 +20,9 @@ namespace {
 // Which elements of the plan's sparse matrices are zero.
 void select_zeros(const FillPlan& plan) {
   SparseSelection selection(plan.sparse, usable_threads());
-  const int64_t units = selection.units(), threads = std::min<int64_t>(units, usable_threads());
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+  for_each_unit(selection.units(), [&](int64_t unit) {
     const DefaultFloatEnvironment environment;
-    for (int64_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < units;) selection.run(unit);
+    selection.run(unit);
   });
   selection.finish();
 }

@@ -11,7 +11,6 @@
 #include <ATen/ThreadLocalState.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <future>
 
@@ -159,16 +158,10 @@ void fill_all(const std::vector<OrthogonalJob>& jobs) {
       fill(job);
     }
   }
-  const int64_t count = small.size(), threads = std::min<int64_t>(count, usable_threads());
-  if (threads < 2) {
-    for (const OrthogonalJob* job : small) fill(*job);
-    return;
-  }
   const at::ThreadLocalState state;
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+  for_each_unit(static_cast<int64_t>(small.size()), [&](int64_t i) {
     const at::ThreadLocalStateGuard as_caller(state);
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) fill(*small[i]);
+    fill(*small[i]);
   });
 }
 
