@@ -18,7 +18,7 @@ from timing import fastest
 from torch import nn
 
 from fastinit import Key, Recipe, Rule, _ops, init_model_, machine, normal_
-from fastinit.init import law_of
+from fastinit.function_laws import law_of
 
 STD = 0.02
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from fastinit import machine
-from fastinit.init import functions_with_a_law
+from fastinit.function_laws import NAMES
 from fastinit.self_check import by_law
 from fastinit.streams import current_stream
 
@@ -31,7 +31,7 @@ def info() -> None:
         print(f"{name:<14}{value}")
     print(f"{'isas':<14}{' '.join(isas)} (FASTINIT_ISA=... forces one)")
     print(f"{'stream':<14}{current_stream()} (fastinit.set_default_stream chooses)")
-    print(f"{'keyed stream':<14}{' '.join(functions_with_a_law())}")
+    print(f"{'keyed stream':<14}{' '.join(NAMES)}")
     for native, way in ((True, "native"), (False, "torch's own code")):
         for types in by_law(native=native):
             print(f"{'torch stream':<14}{types}: {way}")

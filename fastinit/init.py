@@ -11,7 +11,7 @@ argument raises ValueError or TypeError before anything is written. eye_ and dir
 
 import functools
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -337,57 +337,6 @@ kaiming_uniform = _deprecated(kaiming_uniform_)
 kaiming_normal = _deprecated(kaiming_normal_)
 orthogonal = _deprecated(orthogonal_)
 sparse = _deprecated(sparse_)
-
-_LAWS: dict[Any, Callable[..., Law]] = {
-    constant_: laws.constant,
-    ones_: laws.ones,
-    zeros_: laws.zeros,
-    uniform_: laws.uniform,
-    normal_: laws.normal,
-    trunc_normal_: laws.trunc_normal,
-    xavier_uniform_: laws.xavier_uniform,
-    xavier_normal_: laws.xavier_normal,
-    kaiming_uniform_: laws.kaiming_uniform,
-    kaiming_normal_: laws.kaiming_normal,
-    eye_: laws.eye,
-    dirac_: laws.dirac,
-    sparse_: laws.sparse,
-    orthogonal_: laws.orthogonal,
-}
-# Under torch's own names and the deprecated ones too.
-_LAWS |= {getattr(torch_init, function.__name__): law for function, law in _LAWS.items()}
-_LAWS |= {
-    uniform: laws.uniform,
-    normal: laws.normal,
-    constant: laws.constant,
-    xavier_uniform: laws.xavier_uniform,
-    xavier_normal: laws.xavier_normal,
-    kaiming_uniform: laws.kaiming_uniform,
-    kaiming_normal: laws.kaiming_normal,
-    eye: laws.eye,
-    dirac: laws.dirac,
-    sparse: laws.sparse,
-    orthogonal: laws.orthogonal,
-}
-
-
-def functions_with_a_law() -> list[str]:
-    """Name the functions whose keyed stream is native."""
-    return [name for name in __all__ if name.endswith("_") and globals()[name] in _LAWS]
-
-
-def law_of(initialiser: Callable[..., Any], shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:
-    """Return the law that a drop-in function called with `kwargs` writes into a tensor of this (global) shape.
-
-    torch.nn.init's functions count as ours, and so does a functools.partial that gives keyword arguments. None where
-    the function writes no law of ours.
-    """
-    function: Any = initialiser
-    while isinstance(function, functools.partial) and not function.args:
-        function, kwargs = function.func, {**function.keywords, **kwargs}
-    make_law = _LAWS.get(function) if isinstance(function, Hashable) else None
-    return None if make_law is None else make_law(shape, **kwargs)
-
 
 __all__ = [
     "calculate_gain",

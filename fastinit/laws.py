@@ -20,7 +20,7 @@ _ARGUMENTS = {
     "sparse": ("zeros", "std"),  # zeros in each column
     "orthogonal": ("gain",),
 }
-KINDS = {kind: code for code, kind in enumerate(_ARGUMENTS)}  # as csrc/jobs.cpp numbers them
+KINDS = {kind: code for code, kind in enumerate(_ARGUMENTS)}  # as csrc/laws.h numbers them
 KEYLESS = frozenset(("constant", "eye", "dirac"))  # what they write is the same in every stream
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parameter import Parameter
 
 from fastinit import _ops
-from fastinit.init import law_of
+from fastinit.function_laws import law_of
 from fastinit.key import Key
 from fastinit.laws import KEYLESS, Law
 from fastinit.parameters import Owned, has_memory, owned_parameters

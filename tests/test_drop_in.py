@@ -8,6 +8,7 @@ import torch
 from cases import DRAWN, raw
 
 import fastinit
+import fastinit.function_laws
 import fastinit.init
 from fastinit import Key
 
@@ -83,7 +84,7 @@ def test_fans_and_gains_are_torch_s(monkeypatch):
         ]:
             for arguments in options:
                 getattr(torch.nn.init, name)(torch.zeros(shape), **arguments)
-                law = fastinit.init.law_of(getattr(fastinit, name), shape, arguments)
+                law = fastinit.function_laws.law_of(getattr(fastinit, name), shape, arguments)
                 assert law.numbers[:2] == seen[-1]
     assert len(seen) == 3 * 10
 

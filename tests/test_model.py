@@ -11,6 +11,7 @@ from small_model import RECIPE, Small, drop_in, same, tied_model, values
 from torch import Tensor, nn
 
 import fastinit
+import fastinit.function_laws
 from fastinit import Key, Recipe, RecipeError, Rule, init_model_, keep, normal_, ones_, trunc_normal_, zeros_
 
 
@@ -320,7 +321,7 @@ def test_progress_counts_up_to_all_elements_in_groups(monkeypatch: pytest.Monkey
 def test_the_report_says_what_each_parameter_was_given() -> None:
     report = init_model_(Small().to(torch.bfloat16), RECIPE)
     rows = {row.name: row for row in report.rows}
-    assert rows["conv.weight"].law == fastinit.init.law_of(
+    assert rows["conv.weight"].law == fastinit.function_laws.law_of(
         fastinit.kaiming_normal_, (8, 3, 3, 3), {"mode": "fan_out", "nonlinearity": "relu"}
     )
     assert str(rows["head.bias"].law) == "uniform(a=-0.5, b=0.25)"
@@ -344,7 +345,7 @@ def test_the_report_as_json_is_the_report(tmp_path: Any) -> None:
     assert row["shape"] == [11, 6]
     assert row["dtype"] == "float32"
     assert read["rules"][row["rule"]] == "Rule(xavier_uniform_, types=Embedding, gain=2.0)"
-    law = fastinit.init.law_of(fastinit.xavier_uniform_, (11, 6), {"gain": 2.0})
+    law = fastinit.function_laws.law_of(fastinit.xavier_uniform_, (11, 6), {"gain": 2.0})
     assert row["law"] == {"kind": "uniform", "numbers": list(law.numbers)}
 
 
