@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from cases import LAYOUTS, raw
-from test_orthogonal import flushed
+from settings import subnormals_flushed
 from torch_cases import STATES
 from torch_stream import (
     Left,
@@ -183,7 +183,9 @@ def test_narrow_types_hold_float32_rounded_once(shape: tuple[int, ...], dtype: t
 
 
 @NARROW
-@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, lambda: torch.device("meta"), flushed])
+@pytest.mark.parametrize(
+    "mode", [torch.inference_mode, torch.no_grad, lambda: torch.device("meta"), subnormals_flushed]
+)
 @pytest.mark.parametrize("gain", [1.5, True, np.float64(0.3), torch.tensor(2.0), 10**400, "steep"])
 def test_narrow_types_hold_float32_wherever_that_is_filled(
     gain: Any, mode: Callable[[], contextlib.AbstractContextManager[object]], dtype: torch.dtype
