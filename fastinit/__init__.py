@@ -7,20 +7,25 @@ from fastinit.init import _calculate_correct_fan as _calculate_correct_fan
 from fastinit.init import _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out
 from fastinit.key import Key
 from fastinit.model import init_model_
-from fastinit.recipe import Recipe, RecipeError, Rule, keep
+from fastinit.recipe import Recipe
 from fastinit.report import InitReport
+from fastinit.rule import Part, Rule, chunk, keep, padding_row
+from fastinit.selection import RecipeError
 from fastinit.streams import current_stream, set_default_stream, stream
 
 __all__ = [
     *_init_names,
     "InitReport",
     "Key",
+    "Part",
     "Recipe",
     "RecipeError",
     "Rule",
+    "chunk",
     "current_stream",
     "init_model_",
     "keep",
+    "padding_row",
     "set_default_stream",
     "stream",
 ]

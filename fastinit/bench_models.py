@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from fastinit.init import kaiming_normal_, kaiming_uniform_, normal_, ones_, trunc_normal_, uniform_, zeros_
-from fastinit.recipe import Recipe, Rule
+from fastinit.recipe import Recipe
+from fastinit.rule import Rule
 
 
 class Architecture(NamedTuple):

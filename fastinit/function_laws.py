@@ -30,6 +30,15 @@ NAMES = [function.__name__ for function in _LAWS]
 _LAWS |= {getattr(torch_init, name): law for name, law in zip(NAMES, [*_LAWS.values()], strict=True)}
 _LAWS |= {getattr(init, name[:-1]): _LAWS[getattr(init, name)] for name in NAMES if name[:-1] in init.__all__}
 
+_FANS = (laws.xavier_uniform, laws.xavier_normal, laws.kaiming_uniform, laws.kaiming_normal)
+
+
+def takes_fans(initialiser: Callable[..., Any]) -> bool:
+    """Say whether the law that it writes follows from the tensor's fans."""
+    while isinstance(initialiser, functools.partial):
+        initialiser = initialiser.func
+    return isinstance(initialiser, Hashable) and _LAWS.get(initialiser) in _FANS
+
 
 def law_of(initialiser: Callable[..., Any], shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:
     """Return the law that a drop-in function called with `kwargs` writes into a tensor of this (global) shape.

@@ -15,8 +15,10 @@ from fastinit.function_laws import law_of
 from fastinit.key import Key
 from fastinit.laws import KEYLESS, Law
 from fastinit.parameters import Owned, has_memory, owned_parameters
-from fastinit.recipe import Recipe, RecipeError, Rule, keep
+from fastinit.recipe import Recipe
 from fastinit.report import Group, InitReport, RowTuple
+from fastinit.rule import Rule, keep
+from fastinit.selection import RecipeError
 
 # Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a
 # second) for a progress bar and for Ctrl-C.

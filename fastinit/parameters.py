@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import Parameter, is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from fastinit.recipe import RecipeError
+from fastinit.selection import RecipeError
 
 # Modules that hold another under a name of their own, which is no part of its parameters' names. Looked up
 # among the modules already imported: a model can only be wrapped by a class whose module is.

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 
 from fastinit.laws import Law
-from fastinit.recipe import Recipe, name_of
+from fastinit.recipe import Recipe
+from fastinit.rule import name_of
 
 
 class Row(NamedTuple):
