@@ -11,6 +11,7 @@
 #include "jobs.h"
 #include "maths/philox.h"
 #include "ordinary.h"
+#include "pages.h"
 #include "threads.h"
 #include "torch_stream.h"
 
@@ -99,7 +100,7 @@ void fill_one(py::handle tensor, int64_t law, double n0, double n1, double n2, d
 // All that filling this tensor would raise, and nothing written.
 void check_one(const at::Tensor& tensor, int64_t law, const std::vector<double>& numbers) {
   const int64_t key[2] = {0, 0};
-  if (!tensor.is_cpu() || tensor.layout() != at::kStrided || tensor.is_quantized()) {
+  if (!(tensor.is_cpu() || tensor.is_meta()) || tensor.layout() != at::kStrided || tensor.is_quantized()) {
     fill_elsewhere(tensor, law, numbers, key, {});
   }
   make_jobs({tensor, law, numbers, key, {}});
@@ -139,6 +140,9 @@ PYBIND11_MODULE(_C, m) {
   m.def("fill_one", torch::wrap_pybind_function(fill_one));
   m.def("check_one", torch::wrap_pybind_function(check_one));
   m.def("fill_many", torch::wrap_pybind_function(fill_many));
+  m.def("new_tensor", [](const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, at::ScalarType dtype) {
+    return new_tensor(sizes, strides, dtype);
+  });
   m.def("is_ordinary", [](py::handle object) {
     return THPVariable_Check(object.ptr()) && is_ordinary(THPVariable_Unpack(object.ptr()));
   });

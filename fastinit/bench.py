@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fastinit import init, machine
 from fastinit.bench_models import ARCHITECTURES, materialised, on_meta
@@ -91,7 +91,7 @@ def _built(name: str, dtype: torch.dtype) -> nn.Module:
     return materialised(model)
 
 
-def _passes(model: nn.Module, recipe: Recipe, parameters: list[nn.Parameter], seed: int) -> list[Pass]:
+def _passes(model: nn.Module, recipe: Recipe, parameters: list[Tensor], seed: int) -> list[Pass]:
     threads = torch.get_num_threads()
     passes = [
         Pass("torch.nn.init", threads, lambda: _one_by_one(torch.nn.init, model, recipe, seed)),
@@ -105,14 +105,14 @@ def _passes(model: nn.Module, recipe: Recipe, parameters: list[nn.Parameter], se
 def _one_by_one(functions: ModuleType, model: nn.Module, recipe: Recipe, seed: int) -> None:
     torch.manual_seed(seed)
     for name, (parameter, module, param) in owned_parameters(model)[0].items():
-        index = recipe.match(module, param, name)
+        index = recipe.match(type(module), param, name)
         assert index is not None, name
         rule = recipe.rules[index]
         getattr(functions, rule.initialiser.__name__)(parameter, **rule.kwargs)
 
 
 @torch.no_grad()
-def _fill(parameters: list[nn.Parameter]) -> None:
+def _fill(parameters: list[Tensor]) -> None:
     for parameter in parameters:
         parameter.fill_(0.3)
 

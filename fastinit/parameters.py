@@ -1,4 +1,4 @@
-"""A model's parameters: their canonical names, and which of them share memory."""
+"""A model's parameters and buffers: their canonical names, and which of them share memory."""
 
 import sys
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ _WRAPPERS = (
 # Its parameters are slices of flat ones: their shapes, and so fans and element numbers, are not the model's.
 _FLATTENS = ("torch.distributed.fsdp.fully_sharded_data_parallel", "FullyShardedDataParallel")
 
-# A parameter, the class of the module that holds it, and its name there.
-Owned = tuple[Parameter, type[nn.Module], str]
+# A parameter or buffer, the module that holds it, and its name there.
+Owned = tuple[Tensor, nn.Module, str]
 
 
 def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
@@ -39,8 +39,7 @@ def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tupl
     first: dict[int, str] = {}
     owned: dict[str, Owned] = {}
     tied: dict[str, tuple[str, ...]] = {}
-    for prefix, module in _modules(model):
-        kind = type(module)
+    for prefix, module in modules(model):
         for param, parameter in module._parameters.items():
             if parameter is None:
                 continue
@@ -51,14 +50,37 @@ def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tupl
                 raise _two_of_one_name(model, name, objects[name], parameter)
             first_name = first.setdefault(id(parameter), name)
             if first_name is name:
-                owned[name] = parameter, kind, param
+                owned[name] = parameter, module, param
             elif first_name != name:
                 tied[first_name] = (*tied.get(first_name, ()), name)
     _tie_by_memory(owned, tied)
     return owned, tied
 
 
-def _modules(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+def owned_buffers(model: nn.Module) -> dict[str, Owned]:
+    """Return the distinct buffers by canonical name, in order, each under the first of its names."""
+    owned: dict[str, Owned] = {}
+    first: set[int] = set()
+    for prefix, module in modules(model):
+        for own, buffer in module._buffers.items():
+            if buffer is not None and id(buffer) not in first:
+                first.add(id(buffer))
+                owned[prefix + own] = buffer, module, own
+    return owned
+
+
+def canonical_name(model: nn.Module, name: str) -> str:
+    """Return `name`, as named_parameters has it, without the names that wrappers add."""
+    parts: list[str] = []
+    module: nn.Module | None = model
+    for part in name.split("."):
+        if module is None or part != _wrapped_child(type(module)):
+            parts.append(part)
+        module = None if module is None else module._modules.get(part)
+    return ".".join(parts)
+
+
+def modules(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield every module under every name it has, each name with its final dot."""
     if issubclass(type(module), _loaded(*_FLATTENS)):
         raise RecipeError(
@@ -69,7 +91,7 @@ def _modules(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
     unnamed = _wrapped_child(type(module))
     for name, child in module._modules.items():
         if child is not None:
-            yield from _modules(child, prefix if name == unnamed else f"{prefix}{name}.")
+            yield from modules(child, prefix if name == unnamed else f"{prefix}{name}.")
 
 
 def _wrapped_child(kind: type) -> str | None:
@@ -108,7 +130,7 @@ def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
     """Yield parameters whose extents in memory overlap, two or more at a time, with their places in order."""
     spans = []
     for position, (name, (parameter, _, _)) in enumerate(owned.items()):
-        if has_memory(parameter):
+        if is_plain(parameter):
             start, stop = _extent(parameter)
             if start < stop:
                 spans.append((start, stop, position, name))
@@ -127,16 +149,25 @@ def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
         yield cluster
 
 
-def has_memory(parameter: Parameter) -> bool:
-    """Say whether it is a plain strided tensor with an address."""
-    if parameter.is_meta or parameter.layout is not torch.strided:
+def is_plain(tensor: Tensor) -> bool:
+    """Say whether it is a strided tensor with a storage of its own to speak of."""
+    if tensor.layout is not torch.strided:
         return False
-    return type(parameter) is Parameter or not is_traceable_wrapper_subclass(parameter)
+    kind = type(tensor)
+    return kind is Parameter or kind is Tensor or not is_traceable_wrapper_subclass(tensor)
+
+
+# Above every address, and a stretch for each storage on the meta device, which have none.
+_META, _STRETCH = 2**64, 2**64
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
     """Return the addresses of its first byte and of the one after its last."""
-    start = tensor.data_ptr()
+    if tensor.is_meta:
+        storage: int = tensor.untyped_storage()._cdata
+        start = _META + storage * _STRETCH + int(tensor.storage_offset()) * tensor.itemsize
+    else:
+        start = tensor.data_ptr()
     if tensor.is_contiguous():  # as empty ones are
         return start, start + tensor.nbytes
     steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
@@ -148,8 +179,9 @@ def _shared_memory(one: Tensor, other: Tensor) -> Literal["all", "some", "none"]
     if one.device != other.device:
         return "none"
     extents = _extent(one), _extent(other)
-    if one.is_contiguous() and other.is_contiguous():
-        same = extents[0] == extents[1]
+    contiguous = one.is_contiguous() and other.is_contiguous()
+    if contiguous or one.is_meta:
+        same = extents[0] == extents[1] and (contiguous or one.stride() == other.stride())
     else:  # such as the columns of one matrix: mark one's bytes, and look at the other's
         origin = min(extents)[0]
         marks = torch.zeros(max(stop for _, stop in extents) - origin, dtype=torch.bool)

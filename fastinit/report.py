@@ -9,20 +9,9 @@ from typing import Any, NamedTuple
 import torch
 
 from fastinit.laws import Law
+from fastinit.plan import Row, RowTuple
 from fastinit.recipe import Recipe
 from fastinit.rule import name_of
-
-
-class Row(NamedTuple):
-    name: str
-    tied: tuple[str, ...]  # its other names
-    shape: torch.Size
-    dtype: torch.dtype
-    rule: int | None  # index into the recipe; None where no rule matched (strict=False)
-    law: Law | None  # None where it was left alone, or filled by a callable without a law
-
-
-RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None]
 
 
 class Group(NamedTuple):
@@ -58,7 +47,9 @@ class InitReport:
                     "shape": list(row.shape),
                     "dtype": _short(row.dtype),
                     "rule": row.rule,
-                    "law": row.law and {"kind": row.law.kind, "numbers": list(row.law.numbers)},
+                    "law": _plain(row.law),
+                    "parts": [{"name": part.name, "law": _plain(part.law)} for part in row.parts],
+                    "buffer": row.buffer,
                 }
                 for row in self.rows
             ],
@@ -97,11 +88,15 @@ class InitReport:
         return f"<InitReport: {len(self._rows)} parameters, {self.seconds:.3f} s>"
 
     def _wrote(self, row: Row) -> str:
-        if row.law is not None:
-            return str(row.law)
         if row.rule is None:
-            return "left alone: no rule"
-        return name_of(self.recipe.rules[row.rule].initialiser)
+            return "made by its module" if row.buffer else "left alone: no rule"
+        whole = name_of(self.recipe.rules[row.rule].initialiser) if row.law is None else str(row.law)
+        parts = [f"{one.name.removeprefix(row.name)} {one.law or name_of(one.initialiser)}" for one in row.parts]
+        return "; ".join([whole, *parts])
+
+
+def _plain(law: Law | None) -> dict[str, Any] | None:
+    return None if law is None else {"kind": law.kind, "numbers": list(law.numbers)}
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -21,6 +21,21 @@ def keep(tensor: Tensor) -> Tensor:
     return tensor
 
 
+class Source:
+    """As a rule's initialiser: tensors that are read from elsewhere, by the parameter's name."""
+
+    def check(self, name: str, shape: Sequence[int]) -> None:
+        """Raise what is wrong with the tensor for the parameter of this name and shape."""
+        raise NotImplementedError
+
+    def read(self, name: str, out: Tensor, first: int) -> None:
+        """Write elements `first` to `first + len(out)` of the tensor, in row-major order, into dense `out`."""
+        raise NotImplementedError
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        raise TypeError(f"{self!r} goes by the parameter's name: use it as a rule's initialiser")
+
+
 @dataclass(frozen=True)
 class chunk:  # in lower case as torch.chunk is: it is called for what it returns
     """As a part's `at`: the piece number `index` of `count` equal ones along dimension `dim`.

@@ -1,0 +1,136 @@
+"""Writes what a plan says: groups of whole tensors, and pieces of a tensor that is nowhere whole."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastinit import _ops
+from fastinit.key import Key, KeyShard
+from fastinit.laws import KEYLESS
+from fastinit.plan import Entry, Job, PartOf, Plan, refused
+from fastinit.rule import Rule, Source, keep
+
+_WHOLE = ("sparse", "orthogonal")  # laws whose elements are not to be had a few at a time
+_BY_ROWS = ("eye", "dirac")
+
+
+def fill_jobs(plan: Plan, rule: Rule, jobs: Sequence[Job], tensors: Sequence[Tensor], key: Key) -> None:
+    """Write jobs of one rule into `tensors`, their own or new ones in place of those on the meta device."""
+    laws = [law for _, _, law, _ in jobs if law is not None]
+    if laws:
+        keyless = laws[0].kind in KEYLESS  # as all laws of one rule are
+        keys = [key if keyless else key.fold_in(name) for name, _, law, _ in jobs if law is not None]
+        native = tensors
+        if len(laws) < len(jobs):
+            native = [tensor for tensor, (_, _, law, _) in zip(tensors, jobs, strict=True) if law is not None]
+        _ops.fill_(native, laws, keys)
+    if len(laws) == len(jobs) and not rule.parts:
+        return
+    for tensor, (name, _, law, _) in zip(tensors, jobs, strict=True):
+        try:
+            if law is None:
+                _call(rule.initialiser, name, tensor, plan.arguments(name, rule), key)
+            for part in plan.parts.get(name, ()):
+                _fill_part(part, tensor.detach()[part.at], key)
+        except Exception as error:
+            raise refused(name, rule, error) from error
+
+
+def _call(initialiser: Callable[..., object], name: str, tensor: Tensor, kwargs: dict[str, Any], key: Key) -> None:
+    """Have an initialiser without a law write, torch's default generator being that of the key for a while."""
+    if initialiser is keep:
+        return
+    if isinstance(initialiser, Source):
+        flat = tensor.detach().contiguous().view(-1)
+        initialiser.read(name, flat, 0)
+        if flat.data_ptr() != tensor.data_ptr():
+            tensor.detach().copy_(flat.view(tensor.shape))
+        return
+    generator = torch.default_generator  # torch.manual_seed would seed the accelerators too
+    state = generator.get_state()
+    try:
+        generator.manual_seed(key.fold_in(name).seed)
+        with torch.no_grad():
+            initialiser(tensor, **kwargs)
+    finally:
+        generator.set_state(state)
+
+
+def _fill_part(part: PartOf, view: Tensor, key: Key, row: int = 0) -> None:
+    """Write the part, or its rows from `row` on, into the view of their place."""
+    if part.law is None:
+        _call(part.initialiser, part.name, view, part.kwargs, key)
+    else:
+        _ops.fill_([view], [part.law], [_from_row(key.fold_in(part.name), part.shape, row)])
+
+
+def _from_row(key: Key, shape: Sequence[int], row: int) -> Key | KeyShard:
+    return key if row == 0 else key.shard(shape, (row, *[0] * (len(shape) - 1)))
+
+
+def unit(plan: Plan, entry: Entry) -> int:
+    """Return what the sizes of pieces of a tensor must be multiples of, in elements: 1, a row, or all of it."""
+    laws = [part.law for part in entry.parts]
+    if entry.rule is not None:
+        initialiser = plan.recipe.rules[entry.rule].initialiser
+        if initialiser is not keep and not isinstance(initialiser, Source):
+            laws.append(entry.law)
+    kinds = {None if law is None else law.kind for law in laws}
+    if not kinds.isdisjoint((None, *_WHOLE)) or (kinds and entry.dtype not in _ops.DTYPES):
+        return max(1, entry.shape.numel())
+    if entry.parts or not kinds.isdisjoint(_BY_ROWS):
+        return max(1, entry.shape[1:].numel())
+    return 1
+
+
+def write_piece(plan: Plan, entry: Entry, out: Tensor, first: int, key: Key) -> None:
+    """Write elements `first` to `first + len(out)` of a tensor, in row-major order, into the dense CPU tensor `out`.
+
+    They are the same bits as in the whole. `first` and the length are multiples of `unit`. Where the recipe
+    leaves the tensor alone, its elements are copied.
+    """
+    rule = None if entry.rule is None else plan.recipe.rules[entry.rule]
+    if rule is None or (rule.initialiser is keep and not entry.parts):
+        return _copy(plan.made.get(entry.name, entry.tensor), out, first)
+    own = key.fold_in(entry.name)
+    try:
+        if rule.initialiser is keep:
+            if not entry.tensor.is_meta:
+                _copy(entry.tensor, out, first)
+        elif isinstance(rule.initialiser, Source):
+            rule.initialiser.read(entry.name, out, first)
+        elif entry.law is None or entry.dtype not in _ops.DTYPES:
+            _call(rule.initialiser, entry.name, out.view(entry.shape), plan.arguments(entry.name, rule), key)
+        elif unit(plan, entry) == 1:
+            _ops.fill_([out], [entry.law], [own.shard((entry.shape.numel(),), (first,))])
+        else:
+            rows = out.view(-1, *entry.shape[1:])
+            _ops.fill_([rows], [entry.law], [_from_row(own, entry.shape, first // rows[0].numel())])
+        if entry.parts:
+            _write_parts(entry, out.view(-1, *entry.shape[1:]), first // entry.shape[1:].numel(), key)
+    except Exception as error:
+        raise refused(entry.name, rule, error) from error
+
+
+def _copy(tensor: Tensor, out: Tensor, first: int) -> None:
+    if tensor.is_meta:
+        raise ValueError("a tensor on the meta device that no rule takes has no values to write")
+    out.copy_(tensor.detach().reshape(-1)[first : first + out.numel()])
+
+
+def _write_parts(entry: Entry, rows: Tensor, first: int, key: Key) -> None:
+    """Write what `rows`, from row `first` of the tensor on, hold of its parts."""
+    for part in entry.parts:
+        at, *rest = part.at or (slice(0, entry.shape[0], 1),)
+        if isinstance(at, int):
+            if first <= at < first + len(rows):
+                _fill_part(part, rows[(at - first, *rest)], key)
+            continue
+        inside = range(at.start, at.stop, at.step)
+        begin = max(0, -((at.start - first) // at.step))  # of the part's rows, those that are in these
+        end = min(len(inside), -((at.start - first - len(rows)) // at.step))
+        if begin < end:
+            here = slice(inside[begin] - first, inside[end - 1] - first + 1, at.step)
+            _fill_part(part, rows[(here, *rest)], key, begin)

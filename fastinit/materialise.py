@@ -1,0 +1,53 @@
+"""Memory for what is on the meta device: new tensors, and the model's modules made to hold them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import Parameter
+
+from fastinit import _C
+from fastinit.parameters import modules
+
+
+class Holders:
+    """Every place in a model that holds a tensor of the meta device, by the canonical names of the tensors."""
+
+    def __init__(self, model: nn.Module, tied: dict[str, Sequence[str]]) -> None:
+        first = {other: name for name, others in tied.items() for other in others}
+        self._places: dict[str, list[tuple[nn.Module, str]]] = {}
+        for prefix, module in modules(model):
+            for own, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is not None:
+                    name = prefix + own
+                    self._places.setdefault(first.get(name, name), []).append((module, own))
+
+    def adopt(self, name: str, new: Tensor) -> None:
+        """Put the tensor in place of those of this name, each a parameter or a buffer as it was.
+
+        Places that held one object hold one object again, and those of one storage share one.
+        """
+        made: dict[int, Tensor] = {}
+        for module, own in self._places[name]:
+            old = getattr(module, own)
+            if id(old) not in made:
+                made[id(old)] = _in_place_of(old, new)
+            setattr(module, own, made[id(old)])
+
+
+def new_tensor(like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a CPU tensor of this shape and strides that holds nothing yet, large ones in huge pages."""
+    return _C.new_tensor(like.shape, like.stride(), dtype)
+
+
+def _in_place_of(old: Tensor, new: Tensor) -> Tensor:
+    if old.shape != new.shape or old.stride() != new.stride():  # tied by memory, in another shape
+        new = new.as_strided(old.shape, old.stride())
+    if isinstance(old, Parameter):
+        tensor: Tensor = Parameter(new, old.requires_grad)
+        if type(old) is not Parameter:
+            tensor = torch.Tensor._make_subclass(type(old), new, old.requires_grad)
+    else:
+        tensor = new
+    tensor.__dict__.update(old.__dict__)
+    return tensor

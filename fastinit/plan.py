@@ -1,0 +1,314 @@
+"""From a model and a recipe to what is written where, with every check made. Nothing here writes to the model."""
+
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fastinit import _ops
+from fastinit.laws import KEYLESS, Law
+from fastinit.parameters import Owned, canonical_name, is_plain, owned_buffers, owned_parameters
+from fastinit.recipe import Recipe
+from fastinit.rule import Index, Initialiser, Part, Rule, Source, keep
+from fastinit.selection import RecipeError
+
+
+class PartOf(NamedTuple):
+    """A part of one tensor of the model."""
+
+    name: str  # of its key: "embedding.weight[0]"
+    at: Index
+    shape: torch.Size
+    law: Law | None  # None: call the initialiser
+    initialiser: Callable[..., object]
+    kwargs: dict[str, Any]
+
+
+class Row(NamedTuple):
+    """What one tensor of the model gets, under the first of its names."""
+
+    name: str
+    tied: tuple[str, ...]  # its other names
+    shape: torch.Size
+    dtype: torch.dtype
+    rule: int | None  # index into the recipe; None where no rule matched
+    law: Law | None  # None where it was left alone, or filled by a callable without a law
+    parts: tuple[PartOf, ...] = ()
+    buffer: bool = False
+
+
+# The same plainly, as Job is: a named one takes a tenth of the time that a small parameter may.
+RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None, tuple[PartOf, ...], bool]
+Job = tuple[str, Tensor, Law | None, int]  # name, tensor, law (None: call the initialiser), number of elements
+
+
+class Entry(NamedTuple):
+    """A row with its tensor, which may be on the meta device."""
+
+    name: str
+    tied: tuple[str, ...]
+    shape: torch.Size
+    dtype: torch.dtype
+    rule: int | None
+    law: Law | None
+    parts: tuple[PartOf, ...]
+    buffer: bool
+    tensor: Tensor
+    module: nn.Module
+    own: str  # its name in the module
+
+    @property
+    def persistent(self) -> bool:
+        return not self.buffer or self.own not in self.module._non_persistent_buffers_set
+
+
+class Plan:
+    """What a recipe does to a model.
+
+    `rows` and `tensors` are in the model's order, parameters before buffers; `jobs` are those of each rule.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.rows: list[RowTuple] = []
+        self.tensors: list[Owned] = []
+        self.jobs: dict[int, list[Job]] = {}
+        self.kwargs: dict[str, dict[str, Any]] = {}  # where they are not the rule's own
+        self.parts: dict[str, tuple[PartOf, ...]] = {}
+        self.resets: list[str] = []  # buffers that their modules are to make
+        self.made: dict[str, Tensor] = {}  # by them
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        return [Entry(*row, *owned) for row, owned in zip(self.rows, self.tensors, strict=True)]
+
+    def report_rows(self) -> list[RowTuple]:
+        """Return the rows without the buffers that nothing is done to."""
+        resets = set(self.resets)
+        return [row for row in self.rows if row[4] is not None or not row[7] or row[0] in resets]
+
+    def arguments(self, name: str, rule: Rule) -> dict[str, Any]:
+        """Return the keyword arguments of the rule's initialiser for a tensor of the model."""
+        return self.kwargs.get(name, rule.kwargs)
+
+
+def make_plan(
+    model: nn.Module,
+    recipe: Recipe,
+    *,
+    dtype: torch.dtype | None = None,
+    strict: bool = True,
+    only: str | Sequence[str] | None = None,
+    buffers: Literal["error", "reset"] = "error",
+    in_place: bool = True,
+) -> Plan:
+    """Return the plan; whatever a rule or a tensor is to be refused for is a RecipeError here.
+
+    in_place: the tensors that have memory are to be written where they are; otherwise every tensor is made anew, in
+    row-major order.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a fastinit.Recipe, got {type(recipe).__name__}")
+    if buffers not in ("error", "reset"):
+        raise ValueError(f"buffers must be 'error' or 'reset', got {buffers!r}")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype must be a floating-point torch.dtype, got {dtype!r}")
+    parameters, tied = owned_parameters(model)
+    others = owned_buffers(model)
+    asked: set[str] = set()  # by a name of their own in `only`
+    if only is not None:
+        chosen, asked = _selected(model, [*parameters, *others], tied, [only] if isinstance(only, str) else only)
+        parameters = {name: one for name, one in parameters.items() if name in chosen}
+        others = {name: one for name, one in others.items() if name in chosen}
+    planner = _Planner(Plan(recipe), dtype, in_place, tied)
+    planner.add_parameters(parameters)
+    planner.add_buffers(others, asked, reset=buffers == "reset")
+    if strict:
+        planner.refuse_unmatched()
+    return planner.plan
+
+
+def _selected(
+    model: nn.Module, names: Iterable[str], tied: dict[str, tuple[str, ...]], globs: Sequence[str]
+) -> tuple[set[str], set[str]]:
+    """Return the names that the globs choose, and those among them that were given whole."""
+    first = {name: name for name in names} | {other: name for name, others in tied.items() for other in others}
+    chosen: set[str] = set()
+    asked: set[str] = set()
+    for glob in globs:
+        name = glob if glob in first else canonical_name(model, glob)
+        if name in first:
+            asked.add(first[name])
+        elif hits := [first[name] for name in first if fnmatchcase(name, glob)]:
+            chosen.update(hits)
+        else:
+            raise RecipeError(f"only: {glob!r} matches no parameter or buffer of the model")
+    return chosen | asked, asked
+
+
+class _Planner:
+    """Adds a model's tensors to a plan, one by one."""
+
+    def __init__(self, plan: Plan, dtype: torch.dtype | None, in_place: bool, tied: dict[str, tuple[str, ...]]) -> None:
+        self.plan = plan
+        self.dtype = dtype
+        self.in_place = in_place
+        self.tied = tied
+        self.unmatched: list[str] = []
+        # Thousands of parameters are a handful of cases: the law for the report, and the law for the op.
+        self.checked: dict[tuple[object, ...], tuple[Law | None, Law | None]] = {}
+
+    def add_parameters(self, owned: dict[str, Owned]) -> None:
+        match, rules, plan = self.plan.recipe.match, self.plan.recipe.rules, self.plan
+        rows, jobs, tied = plan.rows, plan.jobs, self.tied
+        plan.tensors += owned.values()
+        for name, (tensor, module, own) in owned.items():
+            index = match(type(module), own, name)
+            others = tied.get(name, ())
+            dtype = tensor.dtype
+            if self.dtype is not None:
+                dtype = self._new_type(name, tensor)
+            if index is None:
+                self._miss(name, others, tensor, module)
+                rows.append((name, others, tensor.shape, dtype, None, None, (), False))
+            else:
+                law, native, parts = self._checked(name, tensor, module, dtype, rules[index])
+                if parts or rules[index].initialiser is not keep:
+                    jobs.setdefault(index, []).append((name, tensor, native, tensor.numel()))
+                rows.append((name, others, tensor.shape, dtype, index, law, parts, False))
+
+    def add_buffers(self, owned: dict[str, Owned], asked: set[str], reset: bool) -> None:
+        plan = self.plan
+        for name, (tensor, module, own) in owned.items():
+            index = plan.recipe.match(type(module), own, name, buffer=True)
+            law: Law | None = None
+            parts: tuple[PartOf, ...] = ()
+            if index is not None:
+                law, native, parts = self._checked(name, tensor, module, tensor.dtype, plan.recipe.rules[index])
+                if parts or plan.recipe.rules[index].initialiser is not keep:
+                    plan.jobs.setdefault(index, []).append((name, tensor, native, tensor.numel()))
+            elif tensor.is_meta or name in asked:
+                if reset:
+                    plan.resets.append(name)
+                else:
+                    self._miss(name, (), tensor, module, kind="buffer of ")
+            plan.tensors.append((tensor, module, own))
+            plan.rows.append((name, (), tensor.shape, tensor.dtype, index, law, parts, True))
+
+    def refuse_unmatched(self) -> None:
+        if self.unmatched:
+            of_buffers = any("(buffer of " in line for line in self.unmatched)
+            raise RecipeError(
+                f"no rule matches {len(self.unmatched)} of the model's tensors (add rules, with fastinit.keep for what "
+                "is to stay as it is, or give strict=False"
+                + ("; with buffers='reset' modules make their own buffers" if of_buffers else "")
+                + "):\n  "
+                + "\n  ".join(self.unmatched)
+            )
+
+    def _miss(self, name: str, tied: tuple[str, ...], tensor: Tensor, module: nn.Module, kind: str = "") -> None:
+        self.unmatched.append(f"{' = '.join((name, *tied))}  ({kind}{type(module).__name__}, {list(tensor.shape)})")
+
+    def _new_type(self, name: str, tensor: Tensor) -> torch.dtype:
+        if self.dtype is None or not tensor.is_floating_point():
+            return tensor.dtype
+        if self.in_place and not tensor.is_meta and tensor.dtype != self.dtype:
+            raise RecipeError(
+                f"dtype={self.dtype} is for parameters on the meta device, and {name!r} has memory, of {tensor.dtype}: "
+                f"convert the model first, model.to({self.dtype})"
+            )
+        return self.dtype
+
+    def _checked(
+        self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, rule: Rule
+    ) -> tuple[Law | None, Law | None, tuple[PartOf, ...]]:
+        """Return the law, the law for the op, and the parts; raise whatever is wrong with them."""
+        parts: tuple[PartOf, ...] = ()
+        try:
+            kwargs = rule.kwargs
+            if rule.computed:
+                kwargs = self.plan.kwargs[name] = rule.arguments(module, name, tensor)
+            if rule.initialiser is keep:
+                law, native = None, None
+            else:
+                # All that the checks look at.
+                strides = tensor.stride() if tensor.layout is torch.strided else None
+                kind = type(tensor), tensor.device, tensor.layout, tensor.is_inference(), tensor.is_neg()
+                case = id(rule), tensor.shape, strides, dtype, kind
+                known = None if rule.computed else self.checked.get(case)
+                if known is None:
+                    law = rule.law(tensor.shape, kwargs)
+                    self._check(name, self._target(tensor, dtype), law, rule)
+                    # What needs no key is torch's own function's to write where the op leaves the type out.
+                    known = self.checked[case] = law, law if dtype in _ops.DTYPES else None
+                law, native = known
+            if rule.parts:
+                parts = self._parts(name, tensor, module, dtype, rule)
+                if parts:
+                    self.plan.parts[name] = parts
+        except Exception as error:
+            raise refused(name, rule, error) from error
+        return law, native, parts
+
+    def _target(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the tensor that is to be written, or one on the meta device in place of one to be made."""
+        if self.in_place and not tensor.is_meta:
+            return tensor
+        if not is_plain(tensor):
+            raise TypeError(
+                f"it is a {type(tensor).__name__} of layout {tensor.layout}, and only plain tensors are made"
+            )
+        strides = tensor.stride() if self.in_place else torch.empty(tensor.shape, device="meta").stride()
+        return torch.empty_strided(tensor.shape, strides, dtype=dtype, device="meta")
+
+    def _check(self, name: str, target: Tensor, law: Law | None, call: Initialiser) -> None:
+        if isinstance(call.initialiser, Source):
+            call.initialiser.check(name, target.shape)
+        if law is None or (law.kind in KEYLESS and target.dtype not in _ops.DTYPES):
+            return
+        if target.device.type not in ("cpu", "meta") or not is_plain(target):
+            kind = f"{type(target).__name__} of layout {target.layout} on {target.device}"
+            raise TypeError(f"the keyed stream fills plain CPU tensors, and it is a {kind}")
+        _ops.check(target, law)
+
+    def _parts(
+        self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, rule: Rule
+    ) -> tuple[PartOf, ...]:
+        target = self._target(tensor, dtype)
+        parts = []
+        for part in rule.parts:
+            index = part.index(module, name, tensor)
+            if index is not None:
+                parts.append(self._part(name, target, index, part, part.arguments(module, name, tensor)))
+        if parts and rule.initialiser is keep and tensor.is_meta:
+            covered = torch.zeros(tensor.shape, dtype=torch.bool)
+            for one in parts:
+                covered[one.at] = True
+            if not covered.all():
+                raise ValueError("keep has nothing to keep in a tensor on the meta device that its parts do not cover")
+        return tuple(parts)
+
+    def _part(self, name: str, target: Tensor, index: Index, part: Part, kwargs: dict[str, Any]) -> PartOf:
+        shape = (
+            torch.Size(len(range(entry.start, entry.stop, entry.step)) for entry in index if isinstance(entry, slice))
+            + target.shape[len(index) :]
+        )
+        law = part.law(shape, kwargs)
+        part_name = f"{name}[{', '.join(map(_text, index))}]"
+        self._check(part_name, torch.empty(shape, dtype=target.dtype, device="meta"), law, part)
+        return PartOf(part_name, index, shape, law if target.dtype in _ops.DTYPES else None, part.initialiser, kwargs)
+
+
+def refused(name: str, rule: Rule, error: Exception) -> RecipeError:
+    return RecipeError(f"parameter {name!r} by {rule!r}: {error}")
+
+
+def _text(entry: int | slice) -> str:
+    if isinstance(entry, int):
+        return str(entry)
+    return f"{entry.start}:{entry.stop}" + (f":{entry.step}" if entry.step != 1 else "")
