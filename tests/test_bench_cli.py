@@ -83,7 +83,7 @@ def test_every_model_has_a_recipe_that_takes_every_parameter() -> None:
     for name, architecture in bench_models.ARCHITECTURES.items():
         owned, _ = owned_parameters(bench_models.on_meta(name, torch.float32))
         sizes[name] = sum(parameter.numel() for parameter, _, _ in owned.values())
-        rules = [architecture.recipe.match(kind, param, full) for full, (_, kind, param) in owned.items()]
+        rules = [architecture.recipe.match(type(one), own, full) for full, (_, one, own) in owned.items()]
         assert set(rules) == set(range(len(architecture.recipe.rules))), name
     assert sizes["llama-1b"] == 1_235_814_400  # Llama 3.2 1B's
     assert sizes["gpt2-xl"] == 1_557_611_200
