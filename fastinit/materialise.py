@@ -15,12 +15,13 @@ class Holders:
 
     def __init__(self, model: nn.Module, tied: dict[str, Sequence[str]]) -> None:
         first = {other: name for name, others in tied.items() for other in others}
-        self._places: dict[str, list[tuple[nn.Module, str]]] = {}
+        owners: dict[int, str] = {}
+        self._places: dict[str, list[tuple[nn.Module, str, Tensor]]] = {}
         for prefix, module in modules(model):
             for own, tensor in (*module._parameters.items(), *module._buffers.items()):
                 if tensor is not None:
-                    name = prefix + own
-                    self._places.setdefault(first.get(name, name), []).append((module, own))
+                    owner = owners.setdefault(id(tensor), first.get(prefix + own, prefix + own))
+                    self._places.setdefault(owner, []).append((module, own, tensor))
 
     def adopt(self, name: str, new: Tensor) -> None:
         """Put the tensor in place of those of this name, each a parameter or a buffer as it was.
@@ -28,8 +29,7 @@ class Holders:
         Places that held one object hold one object again, and those of one storage share one.
         """
         made: dict[int, Tensor] = {}
-        for module, own in self._places[name]:
-            old = getattr(module, own)
+        for module, own, old in self._places.pop(name):
             if id(old) not in made:
                 made[id(old)] = _in_place_of(old, new)
             setattr(module, own, made[id(old)])
