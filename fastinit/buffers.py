@@ -18,14 +18,13 @@ _LAST_WAYS = ("reset_parameters", "_reset_parameters")
 
 
 def make_buffers(model: nn.Module, plan: Plan, key: Key) -> None:
-    """Make the buffers of `plan.resets`, into `plan.made`; a RecipeError names one that no way of its module sets.
+    """Make the buffers that are to be reset, into `plan.made`; a RecipeError names one that no way of its module sets.
 
     torch's default generator is, for each module, that of the key of its first buffer, and put back afterwards.
     """
     wanted: dict[int, tuple[nn.Module, dict[str, str]]] = {}  # of each module, the names by own name
-    resets = set(plan.resets)
-    for (name, *_), (_, module, own) in zip(plan.rows, plan.tensors, strict=True):
-        if name in resets:
+    for (name, *_, reset), (_, module, own) in zip(plan.rows, plan.tensors, strict=True):
+        if reset:
             wanted.setdefault(id(module), (module, {}))[1][own] = name
     parents = {id(child): module for module in model.modules() for child in module._modules.values()} if wanted else {}
     generator = torch.default_generator

@@ -63,11 +63,12 @@ def _fill_part(part: PartOf, view: Tensor, key: Key, row: int = 0) -> None:
     if part.law is None:
         _call(part.initialiser, part.name, view, part.kwargs, key)
     else:
-        _ops.fill_([view], [part.law], [_from_row(key.fold_in(part.name), part.shape, row)])
+        _ops.fill_([view], [part.law], [_rows_of(part.shape, view, row, key.fold_in(part.name))])
 
 
-def _from_row(key: Key, shape: Sequence[int], row: int) -> Key | KeyShard:
-    return key if row == 0 else key.shard(shape, (row, *[0] * (len(shape) - 1)))
+def _rows_of(shape: Sequence[int], rows: Tensor, first: int, key: Key) -> Key | KeyShard:
+    """Return the key of rows `first` on of a tensor of this shape."""
+    return key if rows.shape == shape else key.shard(shape, (first, *[0] * (len(shape) - 1)))
 
 
 def unit(plan: Plan, entry: Entry) -> int:
@@ -93,12 +94,12 @@ def write_piece(plan: Plan, entry: Entry, out: Tensor, first: int, key: Key) -> 
     """
     rule = None if entry.rule is None else plan.recipe.rules[entry.rule]
     if rule is None or (rule.initialiser is keep and not entry.parts):
-        return _copy(plan.made.get(entry.name, entry.tensor), out, first)
+        return _copy(entry.name, plan.made.get(entry.name, entry.tensor), out, first)
     own = key.fold_in(entry.name)
     try:
         if rule.initialiser is keep:
             if not entry.tensor.is_meta:
-                _copy(entry.tensor, out, first)
+                _copy(entry.name, entry.tensor, out, first)
         elif isinstance(rule.initialiser, Source):
             rule.initialiser.read(entry.name, out, first)
         elif entry.law is None or entry.dtype not in _ops.DTYPES:
@@ -107,16 +108,16 @@ def write_piece(plan: Plan, entry: Entry, out: Tensor, first: int, key: Key) -> 
             _ops.fill_([out], [entry.law], [own.shard((entry.shape.numel(),), (first,))])
         else:
             rows = out.view(-1, *entry.shape[1:])
-            _ops.fill_([rows], [entry.law], [_from_row(own, entry.shape, first // rows[0].numel())])
+            _ops.fill_([rows], [entry.law], [_rows_of(entry.shape, rows, first // rows[0].numel(), own)])
         if entry.parts:
             _write_parts(entry, out.view(-1, *entry.shape[1:]), first // entry.shape[1:].numel(), key)
     except Exception as error:
         raise refused(entry.name, rule, error) from error
 
 
-def _copy(tensor: Tensor, out: Tensor, first: int) -> None:
+def _copy(name: str, tensor: Tensor, out: Tensor, first: int) -> None:
     if tensor.is_meta:
-        raise ValueError("a tensor on the meta device that no rule takes has no values to write")
+        raise ValueError(f"{name!r} is on the meta device and left alone by the recipe: it has no values to write")
     out.copy_(tensor.detach().reshape(-1)[first : first + out.numel()])
 
 

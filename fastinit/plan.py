@@ -38,10 +38,11 @@ class Row(NamedTuple):
     law: Law | None  # None where it was left alone, or filled by a callable without a law
     parts: tuple[PartOf, ...] = ()
     buffer: bool = False
+    reset: bool = False  # a buffer that its module makes
 
 
 # The same plainly, as Job is: a named one takes a tenth of the time that a small parameter may.
-RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None, tuple[PartOf, ...], bool]
+RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None, tuple[PartOf, ...], bool, bool]
 Job = tuple[str, Tensor, Law | None, int]  # name, tensor, law (None: call the initialiser), number of elements
 
 
@@ -56,6 +57,7 @@ class Entry(NamedTuple):
     law: Law | None
     parts: tuple[PartOf, ...]
     buffer: bool
+    reset: bool
     tensor: Tensor
     module: nn.Module
     own: str  # its name in the module
@@ -78,17 +80,16 @@ class Plan:
         self.jobs: dict[int, list[Job]] = {}
         self.kwargs: dict[str, dict[str, Any]] = {}  # where they are not the rule's own
         self.parts: dict[str, tuple[PartOf, ...]] = {}
-        self.resets: list[str] = []  # buffers that their modules are to make
-        self.made: dict[str, Tensor] = {}  # by them
+        self.untouched: set[str] = set()  # buffers that have memory and no rule
+        self.made: dict[str, Tensor] = {}  # buffers by their modules
 
     @cached_property
     def entries(self) -> list[Entry]:
         return [Entry(*row, *owned) for row, owned in zip(self.rows, self.tensors, strict=True)]
 
     def report_rows(self) -> list[RowTuple]:
-        """Return the rows without the buffers that nothing is done to."""
-        resets = set(self.resets)
-        return [row for row in self.rows if row[4] is not None or not row[7] or row[0] in resets]
+        """Return the rows without the buffers that have memory and are left alone."""
+        return [row for row in self.rows if row[0] not in self.untouched] if self.untouched else self.rows
 
     def arguments(self, name: str, rule: Rule) -> dict[str, Any]:
         """Return the keyword arguments of the rule's initialiser for a tensor of the model."""
@@ -175,12 +176,12 @@ class _Planner:
                 dtype = self._new_type(name, tensor)
             if index is None:
                 self._miss(name, others, tensor, module)
-                rows.append((name, others, tensor.shape, dtype, None, None, (), False))
+                rows.append((name, others, tensor.shape, dtype, None, None, (), False, False))
             else:
                 law, native, parts = self._checked(name, tensor, module, dtype, rules[index])
                 if parts or rules[index].initialiser is not keep:
                     jobs.setdefault(index, []).append((name, tensor, native, tensor.numel()))
-                rows.append((name, others, tensor.shape, dtype, index, law, parts, False))
+                rows.append((name, others, tensor.shape, dtype, index, law, parts, False, False))
 
     def add_buffers(self, owned: dict[str, Owned], asked: set[str], reset: bool) -> None:
         plan = self.plan
@@ -192,13 +193,13 @@ class _Planner:
                 law, native, parts = self._checked(name, tensor, module, tensor.dtype, plan.recipe.rules[index])
                 if parts or plan.recipe.rules[index].initialiser is not keep:
                     plan.jobs.setdefault(index, []).append((name, tensor, native, tensor.numel()))
-            elif tensor.is_meta or name in asked:
-                if reset:
-                    plan.resets.append(name)
-                else:
-                    self._miss(name, (), tensor, module, kind="buffer of ")
+            elif not (tensor.is_meta or name in asked):
+                plan.untouched.add(name)
+            elif not reset:
+                self._miss(name, (), tensor, module, kind="buffer of ")
+            make = reset and index is None and name not in plan.untouched
             plan.tensors.append((tensor, module, own))
-            plan.rows.append((name, (), tensor.shape, tensor.dtype, index, law, parts, True))
+            plan.rows.append((name, (), tensor.shape, tensor.dtype, index, law, parts, True, make))
 
     def refuse_unmatched(self) -> None:
         if self.unmatched:

@@ -89,7 +89,7 @@ class InitReport:
 
     def _wrote(self, row: Row) -> str:
         if row.rule is None:
-            return "made by its module" if row.buffer else "left alone: no rule"
+            return "made by its module" if row.reset else "left alone: no rule"
         whole = name_of(self.recipe.rules[row.rule].initialiser) if row.law is None else str(row.law)
         parts = [f"{one.name.removeprefix(row.name)} {one.law or name_of(one.initialiser)}" for one in row.parts]
         return "; ".join([whole, *parts])

@@ -1,6 +1,8 @@
 """A small model and a recipe for it, and what tests compare."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,11 @@ class Small(nn.Module):
 
     def forward(self, indices: Tensor) -> Tensor:
         return self.head(self.body(self.embedding(indices)))
+
+
+def on_meta(build: Callable[[], Any] = Small) -> Any:
+    with torch.device("meta"):
+        return build()
 
 
 def values(model: nn.Module) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_model import RECIPE, Small, same, tied_model, values
+from small_model import RECIPE, Small, on_meta, same, tied_model, values
 from torch import Tensor, nn
 
 import fastinit
@@ -18,11 +18,6 @@ from fastinit import _C, Key, Part, Recipe, RecipeError, Rule, chunk, init_model
 from fastinit.materialise import new_tensor
 
 HUGE_PAGE = 2**21
-
-
-def on_meta(build: Any = Small) -> Any:
-    with torch.device("meta"):
-        return build()
 
 
 def filled(model: nn.Module, recipe: Recipe = RECIPE, **given: Any) -> Any:
