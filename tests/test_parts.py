@@ -104,8 +104,8 @@ def test_any_view_by_ints_and_slices_is_a_part_and_the_rest_is_as_without_it(at:
 def test_parts_come_in_order_and_count_a_version() -> None:
     model = nn.Linear(3, 4)
     version = model.bias._version
-    XX=[Part(ones_, slice(0, 3)), Part(constant_, 1, val=5.0)], params="bias"), Rule(keep)
-    )
+    parts = [Part(ones_, slice(0, 3)), Part(constant_, 1, val=5.0)]
+    filled(model, Rule(zeros_, params="bias", parts=parts), Rule(keep))
     assert model.bias.tolist() == [1, 5, 1, 0]
     assert model.bias._version > version
 
