@@ -7,6 +7,8 @@ TORCH  ?= 2.13.0
 ARGS   ?=
 
 PY        = $(VENV)/bin/python
+# What goes with one version of torch only.
+BESIDE    = $(wildcard requirements/beside-torch-$(TORCH).txt)
 INSTALLED = $(VENV)/.installed-torch-$(TORCH)
 # The module lies in the source tree, so the last environment that built it owns it: one stamp at a time.
 BUILT     = build/.built-in-$(subst /,_,$(VENV))
@@ -41,14 +43,14 @@ types: $(BUILT)
 clean:
 	rm -rf build dist *.egg-info fastinit/_C*.so fastinit/_build_info.py
 
-$(INSTALLED): requirements/dev.txt
+$(INSTALLED): requirements/dev.txt $(BESIDE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "fastinit: Python 3.11 or newer is needed, and '$(PYTHON)' is not. Name one: make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "fastinit: '$(PYTHON) -m venv' does not work here. Debian and Ubuntu: apt-get install python3-venv."; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	rm -f $(VENV)/.installed-*
-	$(PY) -m pip install --quiet torch==$(TORCH) -r requirements/dev.txt
+	$(PY) -m pip install --quiet torch==$(TORCH) -r requirements/dev.txt $(addprefix -r ,$(BESIDE))
 	touch $@
 
 $(BUILT): $(INSTALLED) $(SOURCES)
