@@ -69,6 +69,18 @@ def owned_buffers(model: nn.Module) -> dict[str, Owned]:
     return owned
 
 
+def surroundings(model: nn.Module) -> dict[str, tuple[type, ...]]:
+    """Return for every module, by its name with the final dot, the classes of the modules that it stands in."""
+    classes: dict[str, tuple[type, ...]] = {}  # a wrapper and what it wraps have one name
+    around: dict[str, tuple[type, ...]] = {"": ()}
+    for prefix, module in modules(model):
+        classes[prefix] = (*classes.get(prefix, ()), type(module))
+        if prefix:
+            above = prefix[: prefix.rfind(".", 0, -1) + 1]
+            around[prefix] = around[above] + classes[above]
+    return around
+
+
 def canonical_name(model: nn.Module, name: str) -> str:
     """Return `name`, as named_parameters has it, without the names that wrappers add."""
     parts: list[str] = []

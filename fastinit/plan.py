@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastinit import _ops
 from fastinit.laws import KEYLESS, Law
-from fastinit.parameters import Owned, canonical_name, is_plain, owned_buffers, owned_parameters
+from fastinit.parameters import Owned, canonical_name, is_plain, owned_buffers, owned_parameters, surroundings
 from fastinit.recipe import Recipe
 from fastinit.rule import Index, Initialiser, Part, Rule, Source, keep
 from fastinit.selection import RecipeError
@@ -126,7 +126,8 @@ def make_plan(
         chosen, asked = _selected(model, [*parameters, *others], tied, [only] if isinstance(only, str) else only)
         parameters = {name: one for name, one in parameters.items() if name in chosen}
         others = {name: one for name, one in others.items() if name in chosen}
-    planner = _Planner(Plan(recipe), dtype, in_place, tied)
+    around = surroundings(model) if any(rule.inside is not None for rule in recipe.rules) else {}
+    planner = _Planner(Plan(recipe), dtype, in_place, tied, around)
     planner.add_parameters(parameters)
     planner.add_buffers(others, asked, reset=buffers == "reset")
     if strict:
@@ -155,11 +156,19 @@ def _selected(
 class _Planner:
     """Adds a model's tensors to a plan, one by one."""
 
-    def __init__(self, plan: Plan, dtype: torch.dtype | None, in_place: bool, tied: dict[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        dtype: torch.dtype | None,
+        in_place: bool,
+        tied: dict[str, tuple[str, ...]],
+        around: dict[str, tuple[type, ...]],
+    ) -> None:
         self.plan = plan
         self.dtype = dtype
         self.in_place = in_place
         self.tied = tied
+        self.around = around  # empty where no rule asks
         self.unmatched: list[str] = []
         # Thousands of parameters are a handful of cases: the law for the report, and the law for the op.
         self.checked: dict[tuple[object, ...], tuple[Law | None, Law | None]] = {}
@@ -169,7 +178,8 @@ class _Planner:
         rows, jobs, tied = plan.rows, plan.jobs, self.tied
         plan.tensors += owned.values()
         for name, (tensor, module, own) in owned.items():
-            index = match(type(module), own, name)
+            around = self.around[name[: -len(own)]] if self.around else ()
+            index = match(type(module), own, name, False, around)
             others = tied.get(name, ())
             dtype = tensor.dtype
             if self.dtype is not None:
@@ -186,7 +196,8 @@ class _Planner:
     def add_buffers(self, owned: dict[str, Owned], asked: set[str], reset: bool) -> None:
         plan = self.plan
         for name, (tensor, module, own) in owned.items():
-            index = plan.recipe.match(type(module), own, name, buffer=True)
+            around = self.around[name[: -len(own)]] if self.around else ()
+            index = plan.recipe.match(type(module), own, name, True, around)
             law: Law | None = None
             parts: tuple[PartOf, ...] = ()
             if index is not None:

@@ -13,7 +13,7 @@ from fastinit.rule import Part, Rule, chunk, keep, padding_row
 from fastinit.selection import RecipeError
 
 _INITIALISERS: dict[str, Callable[..., object]] = {name: getattr(init, name) for name in NAMES} | {"keep": keep}
-_SELECTORS = ("types", "params", "names", "buffers")
+_SELECTORS = ("types", "params", "names", "buffers", "inside")
 _OWN = {"init", "fused", "fan_axes", "parts", "at", *_SELECTORS}
 
 

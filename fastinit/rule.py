@@ -122,8 +122,8 @@ class Rule(Selector, Initialiser):
     `types` selects by the class of the module that holds the parameter or any base of it: a class, or a glob over
     class names ("Conv*"; with a dot in it, over module.qualname). `params` selects by glob over the parameter's name in
     that module, `names` by glob over its full dotted name (the first, of tied parameters). `buffers` selects buffers
-    instead, by glob over their names in their modules. All that are given must match; a tuple matches if one of its
-    entries does.
+    instead, by glob over their names in their modules. `inside` selects by the class, as `types` does, of any module
+    that the holder stands in. All that are given must match; a tuple matches if one of its entries does.
 
     The initialiser is any of fastinit's, or any of yours that is called as initialiser(tensor, **kwargs) and writes in
     place. A keyword argument that is a function is called as value(module, name, parameter) for the value (one
@@ -146,13 +146,14 @@ class Rule(Selector, Initialiser):
         params: str | tuple[str, ...] | None = None,
         names: str | tuple[str, ...] | None = None,
         buffers: str | tuple[str, ...] | None = None,
+        inside: type | str | tuple[type | str, ...] | None = None,
         fused: int = 1,
         fan_axes: Sequence[int | Sequence[int]] | None = None,
         parts: Part | Sequence[Part] = (),
         **kwargs: Any,
     ) -> None:
-        Initialiser.__init__(self, initialiser, kwargs, "types, params, names, buffers, fused, fan_axes, parts")
-        Selector.__init__(self, types, params, names, buffers)
+        Initialiser.__init__(self, initialiser, kwargs, "types, params, names, buffers, inside, fused, fan_axes, parts")
+        Selector.__init__(self, types, params, names, buffers, inside)
         self.parts = tuple(parts) if isinstance(parts, list | tuple) else (parts,)
         for part in self.parts:
             if not isinstance(part, Part):

@@ -1,7 +1,7 @@
 """Which of a model's tensors a rule or a group is for: selectors, and the first of many that takes a tensor."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase, translate
 from types import UnionType
 from typing import TypeVar
@@ -17,7 +17,8 @@ class Selector:
     """By the class of the module that holds a tensor, by its own name there, and by its full dotted name.
 
     `types` takes classes and globs over class names (with a dot in it: over module.qualname), and a class counts under
-    each of its bases too. All that are given must match; of a tuple, one entry.
+    each of its bases too; `inside` takes the same, for the modules that the holder stands in. All that are given must
+    match; of a tuple, one entry.
     """
 
     def __init__(
@@ -26,10 +27,11 @@ class Selector:
         params: str | tuple[str, ...] | None,
         names: str | tuple[str, ...] | None,
         buffers: str | tuple[str, ...] | None = None,
+        inside: type | str | tuple[type | str, ...] | None = None,
     ) -> None:
-        self.types: tuple[type | str, ...] | None = _one_or_more(
-            "types", types, type | str, "a class, a glob over class names, or"
-        )
+        classes = "a class, a glob over class names, or"
+        self.types: tuple[type | str, ...] | None = _one_or_more("types", types, type | str, classes)
+        self.inside: tuple[type | str, ...] | None = _one_or_more("inside", inside, type | str, classes)
         self.params = _one_or_more("params", params, str, "a glob, or")
         self.names = _one_or_more("names", names, str, "a glob, or")
         self.buffers = _one_or_more("buffers", buffers, str, "a glob, or")
@@ -39,9 +41,19 @@ class Selector:
     def takes_class(self, kind: type) -> bool:
         return self.types is None or any(_is_of(kind, entry) for entry in self.types)
 
+    def takes_place(self, around: Iterable[type]) -> bool:
+        """Say whether it is for what stands inside modules of these classes."""
+        return self.inside is None or any(_is_of(kind, entry) for kind in around for entry in self.inside)
+
     def shown(self) -> list[str]:
         """Return what was given, as the arguments of a call."""
-        selectors = (("types", self.types), ("params", self.params), ("names", self.names), ("buffers", self.buffers))
+        selectors = (
+            ("types", self.types),
+            ("params", self.params),
+            ("names", self.names),
+            ("buffers", self.buffers),
+            ("inside", self.inside),
+        )
         return [f"{name}={_show(entries)}" for name, entries in selectors if entries is not None]
 
 
@@ -53,19 +65,20 @@ class FirstMatch:
         self._own = [_compiled(one.params if one.buffers is None else one.buffers) for one in selectors]
         self._names = [_compiled(one.names) for one in selectors]
         # Most selectors look at the module's class and the tensor's own name only, and a model has few such
-        # pairs: for each, the selectors still possible, up to the first that asks for no full name.
+        # pairs: for each, the selectors still possible, up to the first that asks for no full name and no place.
         self._possible: dict[tuple[type, str, bool], tuple[tuple[int, re.Pattern[str] | None], ...]] = {}
 
-    def match(self, module: type, own: str, name: str, buffer: bool = False) -> int | None:
+    def match(self, module: type, own: str, name: str, buffer: bool = False, around: Sequence[type] = ()) -> int | None:
         """Return the index of the selector for a tensor called `own` in a module of this class, in full `name`.
 
-        A selector with `buffers` is for buffers alone, one without for parameters alone.
+        A selector with `buffers` is for buffers alone, one without for parameters alone. `around`: the classes of the
+        modules that the module stands in.
         """
         possible = self._possible.get((module, own, buffer))
         if possible is None:
             possible = self._possible[module, own, buffer] = tuple(self._find(module, own, buffer))
         for index, names in possible:
-            if names is None or names.match(name):
+            if (names is None or names.match(name)) and self._selectors[index].takes_place(around):
                 return index
         return None
 
@@ -75,7 +88,7 @@ class FirstMatch:
                 continue
             if owns is None or owns.match(own):
                 yield index, names
-                if names is None:
+                if names is None and one.inside is None:
                     return
 
 
