@@ -121,6 +121,18 @@ std::pair<uint64_t, uint64_t> philox(uint64_t seed, uint64_t block) {
   return {w[0] | static_cast<uint64_t>(w[1]) << 32, w[2] | static_cast<uint64_t>(w[3]) << 32};
 }
 
+// The keys that fold_in makes of each of `data`, seed and offset after one another.
+std::vector<uint64_t> children(uint64_t seed, uint64_t offset, const std::vector<uint64_t>& data) {
+  std::vector<uint64_t> words;
+  words.reserve(2 * data.size());
+  for (const uint64_t each : data) {
+    const auto [child_seed, child_offset] = philox(seed, offset + each);
+    words.push_back(child_seed);
+    words.push_back(child_offset);
+  }
+  return words;
+}
+
 }  // namespace
 
 TORCH_LIBRARY(fastinit, m) {
@@ -146,7 +158,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("is_ordinary", [](py::handle object) {
     return THPVariable_Check(object.ptr()) && is_ordinary(THPVariable_Unpack(object.ptr()));
   });
-  m.def("philox", philox);
+  m.def("children", children);
   m.def("isa", [] { return isa().name; });
   m.def("use_isa", [](const std::string& name) {  // for tests: everyone else sets FASTINIT_ISA
     use_isa(name);

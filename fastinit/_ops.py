@@ -53,14 +53,20 @@ def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | K
     Everything is checked before anything is written. Where tensors share memory, the last one wins. Laws in KEYLESS
     take no notice of their key.
     """
+    shards: list[int] = []
+    if KeyShard in set(map(type, keys)):
+        shards = [n for tensor, key in zip(tensors, keys, strict=True) for n in _place(tensor, key)]
+    fill_by_words_(tensors, laws, list(chain.from_iterable([(key.seed, key.offset) for key in keys])), shards)
+
+
+def fill_by_words_(
+    tensors: Sequence[Tensor], laws: Sequence[Law], words: Sequence[int], shards: Sequence[int] = ()
+) -> None:
+    """Fill many by their keys' seeds and offsets, one after another."""
     if not tensors:
         return
     kinds = [KINDS[law.kind] for law in laws]
     numbers = list(chain.from_iterable([law.numbers for law in laws]))
-    shards: list[int] = []
-    if KeyShard in set(map(type, keys)):
-        shards = [n for tensor, key in zip(tensors, keys, strict=True) for n in _place(tensor, key)]
-    words = list(chain.from_iterable([(key.seed, key.offset) for key in keys]))
     if torch.compiler.is_compiling():
         torch.ops.fastinit.fill_(list(tensors), kinds, numbers, [_signed(word) for word in words], shards)
     else:

@@ -21,11 +21,11 @@ def fill_jobs(plan: Plan, rule: Rule, jobs: Sequence[Job], tensors: Sequence[Ten
     laws = [law for _, _, law, _ in jobs if law is not None]
     if laws:
         keyless = laws[0].kind in KEYLESS  # as all laws of one rule are
-        keys = [key if keyless else key.fold_in(name) for name, _, law, _ in jobs if law is not None]
+        words = [0, 0] * len(laws) if keyless else key.words_of([name for name, _, law, _ in jobs if law is not None])
         native = tensors
         if len(laws) < len(jobs):
             native = [tensor for tensor, (_, _, law, _) in zip(tensors, jobs, strict=True) if law is not None]
-        _ops.fill_(native, laws, keys)
+        _ops.fill_by_words_(native, laws, words)
     if len(laws) == len(jobs) and not rule.parts:
         return
     for tensor, (name, _, law, _) in zip(tensors, jobs, strict=True):

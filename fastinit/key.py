@@ -2,7 +2,7 @@
 
 import hashlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -68,14 +68,14 @@ class Key(_Immutable):
         are Philox block offset + data of this key's seed.
         """
         if isinstance(data, str):
-            data = int.from_bytes(hashlib.blake2b(data.encode(), digest_size=8).digest(), "little")
-        else:
-            data = _uint64("data", data)
-        child = object.__new__(Key)  # of two words that need no checks: a model folds in thousands of names
-        seed, offset = _C.philox(self.seed, (self.offset + data) % _WORD)
-        object.__setattr__(child, "seed", seed)
-        object.__setattr__(child, "offset", offset)
-        return child
+            return Key(*self.words_of([data]))
+        return Key(*_C.children(self.seed, self.offset, [_uint64("data", data)]))
+
+    def words_of(self, names: Iterable[str]) -> list[int]:
+        """Return the seeds and offsets, one after another, of `fold_in(name)` for every name."""
+        blake2b, from_bytes = hashlib.blake2b, int.from_bytes  # a model has thousands of names
+        data = [from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") for name in names]
+        return _C.children(self.seed, self.offset, data)
 
     def split(self, n: int) -> tuple["Key", ...]:
         """Return the children `fold_in(0)`, ..., `fold_in(n - 1)`."""

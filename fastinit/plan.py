@@ -43,6 +43,7 @@ class Row(NamedTuple):
 
 # The same plainly, as Job is: a named one takes a tenth of the time that a small parameter may.
 RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None, tuple[PartOf, ...], bool, bool]
+_Checked = tuple[Law | None, Law | None, tuple[PartOf, ...]]  # law for the report, law for the op, parts
 Job = tuple[str, Tensor, Law | None, int]  # name, tensor, law (None: call the initialiser), number of elements
 
 
@@ -170,8 +171,12 @@ class _Planner:
         self.tied = tied
         self.around = around  # empty where no rule asks
         self.unmatched: list[str] = []
-        # Thousands of parameters are a handful of cases: the law for the report, and the law for the op.
-        self.checked: dict[tuple[object, ...], tuple[Law | None, Law | None]] = {}
+        # Thousands of parameters are a handful of cases.
+        self.checked: dict[tuple[object, ...], _Checked] = {}
+        self.by_case = [
+            not (rule.computed or rule.parts or rule.initialiser is keep or isinstance(rule.initialiser, Source))
+            for rule in plan.recipe.rules
+        ]
 
     def add_parameters(self, owned: dict[str, Owned]) -> None:
         match, rules, plan = self.plan.recipe.match, self.plan.recipe.rules, self.plan
@@ -180,18 +185,16 @@ class _Planner:
         for name, (tensor, module, own) in owned.items():
             around = self.around[name[: -len(own)]] if self.around else ()
             index = match(type(module), own, name, False, around)
-            others = tied.get(name, ())
-            dtype = tensor.dtype
-            if self.dtype is not None:
-                dtype = self._new_type(name, tensor)
+            shape, dtype = tensor.shape, tensor.dtype if self.dtype is None else self._new_type(name, tensor)
+            law: Law | None = None
+            parts: tuple[PartOf, ...] = ()
             if index is None:
-                self._miss(name, others, tensor, module)
-                rows.append((name, others, tensor.shape, dtype, None, None, (), False, False))
+                self._miss(name, tied.get(name, ()), tensor, module)
             else:
-                law, native, parts = self._checked(name, tensor, module, dtype, rules[index])
+                law, native, parts = self._checked(name, tensor, module, dtype, index)
                 if parts or rules[index].initialiser is not keep:
-                    jobs.setdefault(index, []).append((name, tensor, native, tensor.numel()))
-                rows.append((name, others, tensor.shape, dtype, index, law, parts, False, False))
+                    jobs.setdefault(index, []).append((name, tensor, native, shape.numel()))
+            rows.append((name, tied.get(name, ()), shape, dtype, index, law, parts, False, False))
 
     def add_buffers(self, owned: dict[str, Owned], asked: set[str], reset: bool) -> None:
         plan = self.plan
@@ -201,7 +204,7 @@ class _Planner:
             law: Law | None = None
             parts: tuple[PartOf, ...] = ()
             if index is not None:
-                law, native, parts = self._checked(name, tensor, module, tensor.dtype, plan.recipe.rules[index])
+                law, native, parts = self._checked(name, tensor, module, tensor.dtype, index)
                 if parts or plan.recipe.rules[index].initialiser is not keep:
                     plan.jobs.setdefault(index, []).append((name, tensor, native, tensor.numel()))
             elif not (tensor.is_meta or name in asked):
@@ -236,36 +239,38 @@ class _Planner:
             )
         return self.dtype
 
-    def _checked(
-        self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, rule: Rule
-    ) -> tuple[Law | None, Law | None, tuple[PartOf, ...]]:
+    def _checked(self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, index: int) -> _Checked:
         """Return the law, the law for the op, and the parts; raise whatever is wrong with them."""
+        if not self.by_case[index]:
+            return self._check_one(name, tensor, module, dtype, index)
+        # All that the checks look at.
+        layout = tensor.layout
+        strides = tensor.stride() if layout is torch.strided else None
+        kind = type(tensor), tensor.device, layout, tensor.is_inference(), tensor.is_neg()
+        case = index, tensor.shape, strides, dtype, kind
+        known = self.checked.get(case)
+        if known is None:
+            known = self.checked[case] = self._check_one(name, tensor, module, dtype, index)
+        return known
+
+    def _check_one(self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, index: int) -> _Checked:
+        rule = self.plan.recipe.rules[index]
+        law: Law | None = None
         parts: tuple[PartOf, ...] = ()
         try:
             kwargs = rule.kwargs
             if rule.computed:
                 kwargs = self.plan.kwargs[name] = rule.arguments(module, name, tensor)
-            if rule.initialiser is keep:
-                law, native = None, None
-            else:
-                # All that the checks look at.
-                strides = tensor.stride() if tensor.layout is torch.strided else None
-                kind = type(tensor), tensor.device, tensor.layout, tensor.is_inference(), tensor.is_neg()
-                case = id(rule), tensor.shape, strides, dtype, kind
-                known = None if rule.computed else self.checked.get(case)
-                if known is None:
-                    law = rule.law(tensor.shape, kwargs)
-                    self._check(name, self._target(tensor, dtype), law, rule)
-                    # What needs no key is torch's own function's to write where the op leaves the type out.
-                    known = self.checked[case] = law, law if dtype in _ops.DTYPES else None
-                law, native = known
+            if rule.initialiser is not keep:
+                law = rule.law(tensor.shape, kwargs)
+                self._check(name, self._target(tensor, dtype), law, rule)
             if rule.parts:
                 parts = self._parts(name, tensor, module, dtype, rule)
-                if parts:
-                    self.plan.parts[name] = parts
+                self.plan.parts[name] = parts
         except Exception as error:
             raise refused(name, rule, error) from error
-        return law, native, parts
+        # What needs no key is torch's own function's to write where the op leaves the type out.
+        return law, law if dtype in _ops.DTYPES else None, parts
 
     def _target(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the tensor that is to be written, or one on the meta device in place of one to be made."""
