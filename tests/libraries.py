@@ -1,0 +1,32 @@
+"""Other people's libraries for tests, skipped where they are not, and a comparison of their own initialisation."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from recorded_init import differences, record
+from torch import nn
+
+from fastinit import Recipe
+from fastinit.plan import make_plan
+
+
+def library(name: str) -> Any:
+    """Import a module, or skip the test and say why."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(f"{name} cannot be imported: {error}")
+    except RuntimeError as error:  # torchvision beside another torch than it was built for
+        pytest.skip(f"{name} does not work beside torch {torch.__version__}: {error}")
+
+
+def disagreements(build: Callable[[], nn.Module], recipe: Recipe) -> list[str]:
+    """Build a model by its library's own code; return where the recipe says other laws. Every parameter is compared."""
+    model, recorder = record(build)
+    entries = make_plan(model, recipe).entries
+    compared = {id(entry.tensor) for entry in entries if not entry.buffer}
+    assert compared == {id(parameter) for parameter in model.parameters()}
+    return differences(recorder, entries)
