@@ -1,5 +1,6 @@
 """torch.nn.init, name for name, with a keyed stream of numbers that are the same everywhere, and whole-model rules."""
 
+from fastinit import recipes as recipes
 from fastinit._version import __version__ as __version__
 from fastinit.init import *  # noqa: F403
 from fastinit.init import __all__ as _init_names
@@ -26,6 +27,7 @@ __all__ = [
     "init_model_",
     "keep",
     "padding_row",
+    "recipes",
     "set_default_stream",
     "stream",
 ]

@@ -21,7 +21,10 @@ from fastinit import init, machine
 from fastinit.bench_models import ARCHITECTURES, materialised, on_meta
 from fastinit.model import init_model_
 from fastinit.parameters import owned_parameters
+from fastinit.plan import make_plan
 from fastinit.recipe import Recipe
+
+_Call = tuple[str, Tensor, dict[str, Any]]  # a function's name, the tensor that it fills, keyword arguments
 
 
 class Pass(NamedTuple):
@@ -93,22 +96,33 @@ def _built(name: str, dtype: torch.dtype) -> nn.Module:
 
 def _passes(model: nn.Module, recipe: Recipe, parameters: list[Tensor], seed: int) -> list[Pass]:
     threads = torch.get_num_threads()
+    calls = _calls(model, recipe)
     passes = [
-        Pass("torch.nn.init", threads, lambda: _one_by_one(torch.nn.init, model, recipe, seed)),
-        Pass("fastinit, torch stream", threads, lambda: _one_by_one(init, model, recipe, seed)),
+        Pass("torch.nn.init", threads, lambda: _one_by_one(torch.nn.init, calls, seed)),
+        Pass("fastinit, torch stream", threads, lambda: _one_by_one(init, calls, seed)),
         Pass("fastinit, keyed stream", threads, lambda: init_model_(model, recipe, seed)),
         Pass("fill_", 1, lambda: _fill(parameters)),
     ]
     return passes if threads == 1 else [*passes, Pass("fill_", threads, lambda: _fill(parameters))]
 
 
-def _one_by_one(functions: ModuleType, model: nn.Module, recipe: Recipe, seed: int) -> None:
+def _calls(model: nn.Module, recipe: Recipe) -> list[_Call]:
+    """Return what the recipe does to the model, as the calls of functions of torch.nn.init."""
+    plan = make_plan(model, recipe)
+    calls: list[_Call] = []
+    for entry in plan.entries:
+        if entry.rule is not None:
+            rule = recipe.rules[entry.rule]
+            calls.append((rule.initialiser.__name__, entry.tensor, plan.arguments(entry.name, rule)))
+        for part in entry.parts:
+            calls.append((part.initialiser.__name__, entry.tensor.detach()[part.at], part.kwargs))
+    return calls
+
+
+def _one_by_one(functions: ModuleType, calls: list[_Call], seed: int) -> None:
     torch.manual_seed(seed)
-    for name, (parameter, module, param) in owned_parameters(model)[0].items():
-        index = recipe.match(type(module), param, name)
-        assert index is not None, name
-        rule = recipe.rules[index]
-        getattr(functions, rule.initialiser.__name__)(parameter, **rule.kwargs)
+    for name, tensor, kwargs in calls:
+        getattr(functions, name)(tensor, **kwargs)
 
 
 @torch.no_grad()

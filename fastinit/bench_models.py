@@ -6,9 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from fastinit.init import kaiming_normal_, kaiming_uniform_, normal_, ones_, trunc_normal_, uniform_, zeros_
+from fastinit import recipes
 from fastinit.recipe import Recipe
-from fastinit.rule import Rule
 
 
 class Architecture(NamedTuple):
@@ -57,57 +56,12 @@ def _resnet_50() -> nn.Module:
     return ResNetForImageClassification(ResNetConfig.from_dict({"num_labels": 1000}))
 
 
-# What transformers' PreTrainedModel._init_weights does everywhere: N(0, initializer_range = 0.02) in linear
-# layers, convolutions and embeddings, ones in the weights of norms, zeros in biases.
-_NORMAL = Rule(normal_, types=(nn.Linear, nn.Embedding, nn.Conv2d), params="weight", std=0.02)
-_ZERO_BIAS = Rule(zeros_, params="bias")
-
+# Each does what transformers does for its class.
 ARCHITECTURES = {
-    "llama-1b": Architecture(
-        _llama,
-        # LlamaRMSNorm is not a torch norm: by the name of the parameter.
-        Recipe([_NORMAL, Rule(ones_, names=("*norm.weight", "*layernorm.weight"))]),
-    ),
-    "gpt2-xl": Architecture(
-        _gpt2_xl,
-        # GPT2PreTrainedModel: outputs onto the residual path get 0.02 / sqrt(2 n_layer). Conv1D is
-        # transformers' own.
-        Recipe(
-            [
-                Rule(normal_, names="*.c_proj.weight", std=0.02 / (2 * 48) ** 0.5),
-                Rule(normal_, names=("*.c_attn.weight", "*.c_fc.weight"), std=0.02),
-                _NORMAL,
-                Rule(ones_, types=nn.LayerNorm, params="weight"),
-                _ZERO_BIAS,
-            ]
-        ),
-    ),
-    "vit-l": Architecture(
-        _vit_large,
-        # ViTPreTrainedModel: positions and class token from the truncated normal on [-2, 2].
-        Recipe(
-            [
-                Rule(trunc_normal_, params=("position_embeddings", "cls_token"), std=0.02),
-                _NORMAL,
-                Rule(ones_, types=nn.LayerNorm, params="weight"),
-                _ZERO_BIAS,
-            ]
-        ),
-    ),
-    "resnet-50": Architecture(
-        _resnet_50,
-        # ResNetPreTrainedModel: He's normal by fan out in convolutions, torch's own defaults in the
-        # classifier.
-        Recipe(
-            [
-                Rule(kaiming_normal_, types=nn.Conv2d, params="weight", mode="fan_out", nonlinearity="relu"),
-                Rule(kaiming_uniform_, types=nn.Linear, params="weight", a=5**0.5),
-                Rule(uniform_, types=nn.Linear, params="bias", a=-(2048**-0.5), b=2048**-0.5),
-                Rule(ones_, types=nn.BatchNorm2d, params="weight"),
-                _ZERO_BIAS,
-            ]
-        ),
-    ),
+    "llama-1b": Architecture(_llama, recipes.llama()),
+    "gpt2-xl": Architecture(_gpt2_xl, recipes.gpt2(48)),
+    "vit-l": Architecture(_vit_large, recipes.vit()),
+    "resnet-50": Architecture(_resnet_50, recipes.resnet(zero_init_residual=False)),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from recorded_init import differences, record
+from recorded_init import Recorder, differences, record
 from torch import nn
 
 from fastinit import Recipe
@@ -25,7 +25,10 @@ def library(name: str) -> Any:
 
 def disagreements(build: Callable[[], nn.Module], recipe: Recipe) -> list[str]:
     """Build a model by its library's own code; return where the recipe says other laws. Every parameter is compared."""
-    model, recorder = record(build)
+    return disagreements_of(*record(build), recipe)
+
+
+def disagreements_of(model: nn.Module, recorder: Recorder, recipe: Recipe) -> list[str]:
     entries = make_plan(model, recipe).entries
     compared = {id(entry.tensor) for entry in entries if not entry.buffer}
     assert compared == {id(parameter) for parameter in model.parameters()}

@@ -194,10 +194,11 @@ def _differences_of(entry: Any, written: Tensor, laws: list[Law | str]) -> Itera
     owner = torch.zeros(tuple(entry.shape), dtype=torch.int32)
     for number, part in enumerate(entry.parts, 1):
         owner[part.at] = number
-    pairs = torch.stack([written.flatten(), owner.flatten()])
-    for actual, number in pairs.unique(dim=1).T.tolist():
+    pairs = (written * len(planned) + owner).flatten().bincount()
+    for pair in pairs.nonzero().flatten().tolist():
+        actual, number = divmod(pair, len(planned))
         if not same_law(laws[actual], planned[number]):
-            count = int(((written == actual) & (owner == number)).sum())
+            count = int(pairs[pair])
             yield f"{entry.name}: {count} elements: the library writes {laws[actual]}, the recipe {planned[number]}"
 
 

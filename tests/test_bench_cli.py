@@ -76,15 +76,14 @@ def test_bench_prints_a_table_and_writes_the_same_figures(tmp_path: Path) -> Non
 def test_every_model_has_a_recipe_that_takes_every_parameter() -> None:
     pytest.importorskip("transformers")
     from fastinit import bench_models
-    from fastinit.parameters import owned_parameters
+    from fastinit.plan import make_plan
 
     assert tuple(bench_models.ARCHITECTURES) == __main__._MODELS
     sizes = {}
     for name, architecture in bench_models.ARCHITECTURES.items():
-        owned, _ = owned_parameters(bench_models.on_meta(name, torch.float32))
-        sizes[name] = sum(parameter.numel() for parameter, _, _ in owned.values())
-        rules = [architecture.recipe.match(type(one), own, full) for full, (_, one, own) in owned.items()]
-        assert set(rules) == set(range(len(architecture.recipe.rules))), name
+        plan = make_plan(bench_models.on_meta(name, torch.float32), architecture.recipe, buffers="reset")
+        assert all(entry.rule is not None for entry in plan.entries if not entry.buffer), name
+        sizes[name] = sum(entry.shape.numel() for entry in plan.entries if not entry.buffer)
     assert sizes["llama-1b"] == 1_235_814_400  # Llama 3.2 1B's
     assert sizes["gpt2-xl"] == 1_557_611_200
 
