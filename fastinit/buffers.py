@@ -50,7 +50,9 @@ def _made(module: nn.Module, names: dict[str, str], parents: dict[int, nn.Module
         for own in missing:
             old = module._buffers[own]
             assert old is not None
-            fresh[own] = twin._buffers[own] = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype)
+            fresh[own] = twin._buffers[own] = torch.empty_strided(
+                old.shape, old.stride(), dtype=old.dtype, device="cpu"
+            )
         try:
             with torch.no_grad(), torch.device("cpu"):
                 run(twin)

@@ -196,7 +196,7 @@ def _shared_memory(one: Tensor, other: Tensor) -> Literal["all", "some", "none"]
         same = extents[0] == extents[1] and (contiguous or one.stride() == other.stride())
     else:  # such as the columns of one matrix: mark one's bytes, and look at the other's
         origin = min(extents)[0]
-        marks = torch.zeros(max(stop for _, stop in extents) - origin, dtype=torch.bool)
+        marks = torch.zeros(max(stop for _, stop in extents) - origin, dtype=torch.bool, device="cpu")
         _bytes_of(one, marks, origin).fill_(True)
         others = _bytes_of(other, marks, origin)
         if not others.any():

@@ -303,7 +303,7 @@ class _Planner:
             if index is not None:
                 parts.append(self._part(name, target, index, part, part.arguments(module, name, tensor)))
         if parts and rule.initialiser is keep and tensor.is_meta:
-            covered = torch.zeros(tensor.shape, dtype=torch.bool)
+            covered = torch.zeros(tensor.shape, dtype=torch.bool, device="cpu")
             for one in parts:
                 covered[one.at] = True
             if not covered.all():

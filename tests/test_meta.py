@@ -253,6 +253,16 @@ def test_memory_that_is_not_to_be_had_is_torchs_own_error() -> None:
 # Keys
 
 
+def test_where_the_default_device_is_meta_too() -> None:
+    gates = [Part(orthogonal_, chunk(i, 4)) for i in range(4)]
+    with torch.device("meta"):
+        model, lstm = filled(Small()), nn.LSTM(4, 5)
+        init_model_(lstm, Recipe([Rule(keep, params="weight_*", parts=gates), Rule(zeros_)]))
+    assert same(values(model), values(filled(Small())))
+    assert torch.equal(model.norm.running_var, torch.ones(8))
+    assert not lstm.weight_ih_l0.is_meta
+
+
 def test_order_of_registration_threads_and_wrappers_change_nothing() -> None:
     expected = values(filled(on_meta()))
     reversed_ = on_meta()
