@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from scipy import stats as scipy_stats
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -206,3 +207,14 @@ def same_law(one: Law | str, other: Law | str | None) -> bool:
     if not isinstance(one, Law) or not isinstance(other, Law) or one.kind != other.kind:
         return False
     return all(math.isclose(x, y, rel_tol=1e-9) for x, y in zip(one.numbers, other.numbers, strict=True))
+
+
+def cdf(written: Law) -> Callable[[Any], Any]:
+    """Return the distribution function of a law of random numbers."""
+    first, second, a, b = written.numbers
+    if written.kind == "uniform":
+        return scipy_stats.uniform(first, second - first).cdf
+    if written.kind == "normal":
+        return scipy_stats.norm(first, second).cdf
+    assert written.kind == "trunc_normal"
+    return scipy_stats.truncnorm((a - first) / second, (b - first) / second, first, second).cdf

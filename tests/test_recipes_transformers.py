@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from libraries import disagreements, library
-from recorded_init import law
+from recorded_init import cdf, law, record
+from scipy import stats as scipy_stats
 from torch import nn
 
 from fastinit import Recipe, Rule, init_model_, normal_, recipes
@@ -125,6 +126,38 @@ def test_zero_init_residual_is_the_last_norm_of_each_layer_and_nothing_else(laye
     assert {line.split(":")[0] for line in lines} == {
         f"encoder.stages.{stage}.layers.{layer}.layer.{last}.normalization.weight" for stage, layer in places
     }
+
+
+# The values
+
+WIDE = {"hidden_size": 64, "intermediate_size": 128}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "arguments", "recipe"),
+    [
+        ("GPT2LMHeadModel", "GPT2Config", GPT2 | {"n_embd": 64}, recipes.gpt2(3)),
+        ("LlamaForCausalLM", "LlamaConfig", LLAMA | WIDE | {"pad_token_id": 3}, recipes.llama()),
+        ("BertForMaskedLM", "BertConfig", BERT | WIDE, recipes.bert()),
+        ("ViTForImageClassification", "ViTConfig", VIT | WIDE, recipes.vit()),
+        ("ResNetModel", "ResNetConfig", RESNET, recipes.resnet(zero_init_residual=False)),
+    ],
+)
+def test_what_init_model_writes_follows_the_laws_that_the_library_writes(
+    name: str, config: str, arguments: dict[str, Any], recipe: Recipe
+) -> None:
+    """A KS test for each random law, at p > 1e-4 of a fixed key; what is constant, exactly."""
+    model, recorder = record(model_of(name, config, arguments))
+    init_model_(model, recipe, key=11)
+    for index, written in enumerate(recorder.laws):
+        taken = [parameter.detach()[recorder.of(parameter) == index] for parameter in model.parameters()]
+        values = torch.cat([one.flatten() for one in taken])
+        if isinstance(written, str):
+            assert not values.numel(), written
+        elif written.kind == "constant":
+            assert values.eq(written.numbers[0]).all()
+        elif values.numel():
+            assert scipy_stats.kstest(values.double().numpy(), cdf(written)).pvalue > 1e-4, written
 
 
 # From the meta device

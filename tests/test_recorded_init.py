@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from libraries import library
-from recorded_init import Recorder, differences, law, record, same_law
+from recorded_init import Recorder, cdf, differences, law, record, same_law
 from scipy import stats as scipy_stats
 from torch import Tensor, nn
 
@@ -112,13 +112,6 @@ def test_the_random_numbers_are_those_without_the_recorder() -> None:
     assert nn.init._no_grad_trunc_normal_.__name__ == "_no_grad_trunc_normal_"  # the patch is gone
 
 
-CDFS: dict[str, Callable[..., Any]] = {
-    "uniform": lambda a, b, *_: scipy_stats.uniform(a, b - a).cdf,
-    "normal": lambda mean, std, *_: scipy_stats.norm(mean, std).cdf,
-    "trunc_normal": lambda mean, std, a, b: scipy_stats.truncnorm((a - mean) / std, (b - mean) / std, mean, std).cdf,
-}
-
-
 def test_the_values_follow_the_recorded_laws() -> None:
     """KS tests of 20,000 values each at p > 1e-4: a false alarm in 1 of 2,000 seeds, and this seed is fixed."""
     torch.manual_seed(5)
@@ -140,9 +133,9 @@ def test_the_values_follow_the_recorded_laws() -> None:
         recorded = recorder.laws[index]
         assert isinstance(recorded, Law)
         values = parameter.detach().flatten().double().numpy()
-        assert scipy_stats.kstest(values, CDFS[recorded.kind](*recorded.numbers)).pvalue > 1e-4
-        wrong = [1.05 * number for number in recorded.numbers]
-        assert scipy_stats.kstest(values, CDFS[recorded.kind](*wrong)).pvalue < 1e-2
+        assert scipy_stats.kstest(values, cdf(recorded)).pvalue > 1e-4
+        wrong = law(recorded.kind, *(1.05 * number for number in recorded.numbers))
+        assert scipy_stats.kstest(values, cdf(wrong)).pvalue < 1e-2
 
 
 # The comparison with a plan
