@@ -1,9 +1,9 @@
 """Whole models from the meta device to ready: memory, its first touch, and values.
 
 Three ways, taking turns in one process, each from a copy of the same meta model, the fastest of each: torch's to_empty
-and torch.nn.init.normal_ for every matrix, to_empty and fill_(0.3), and init_model_. A virtual machine may give free memory
-back to its host, and getting it again then costs more than all the rest: before each pass, as much memory as it
-takes is touched and freed.
+and torch.nn.init.normal_ for every matrix, to_empty and fill_(0.3), and init_model_. A virtual machine may give free
+memory back to its host, and to get it again then costs more than all the rest: before each pass, as much memory as
+it takes is touched and freed.
 
     python benchmarks/bench_meta.py --json meta.json
     python benchmarks/bench_meta.py --model llama-8b --dtype bfloat16 --rounds 1 --json meta_8b.json    # alone: 16 GB
@@ -120,7 +120,8 @@ def main() -> None:
     print(f"times faster than torch.nn.init: {against(best['to_empty, torch.nn.init'] / ours, faster, 'at least')}")
     print(f"of to_empty and fill_: {against(ours / best['to_empty, fill_'], of_fill, 'at most')}")
     if given.json is not None:
-        about: dict[str, Any] = {"command": shlex.join(["python", *sys.argv]), "machine": machine.describe(), **vars(given)}
+        command = shlex.join(["python", *sys.argv])
+        about: dict[str, Any] = {"command": command, "machine": machine.describe(), **vars(given)}
         with open(given.json, "w", encoding="utf-8") as file:
             json.dump({**about, "bytes": size, "seconds": best, "all_seconds": times}, file, indent=1)
 
