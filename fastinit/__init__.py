@@ -2,6 +2,7 @@
 
 from fastinit import recipes as recipes
 from fastinit._version import __version__ as __version__
+from fastinit.from_checkpoint import from_checkpoint
 from fastinit.init import *  # noqa: F403
 from fastinit.init import __all__ as _init_names
 from fastinit.init import _calculate_correct_fan as _calculate_correct_fan
@@ -24,6 +25,7 @@ __all__ = [
     "Rule",
     "chunk",
     "current_stream",
+    "from_checkpoint",
     "init_model_",
     "keep",
     "padding_row",
