@@ -2,6 +2,7 @@
 
 from fastinit import recipes as recipes
 from fastinit._version import __version__ as __version__
+from fastinit.checkpoint import save_checkpoint
 from fastinit.from_checkpoint import from_checkpoint
 from fastinit.init import *  # noqa: F403
 from fastinit.init import __all__ as _init_names
@@ -30,6 +31,7 @@ __all__ = [
     "keep",
     "padding_row",
     "recipes",
+    "save_checkpoint",
     "set_default_stream",
     "stream",
 ]

@@ -164,10 +164,15 @@ class Folder:
                 yield file
                 os.fsync(file)
             os.replace(partial, self.path / name)
-        except BaseException:
+            sync(self.path)
+        except BaseException as error:
             partial.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise OSError(
+                    error.errno,
+                    f"out: {error.strerror}, at {self.path / name}. What is finished stays, and the same call goes on",
+                ) from error
             raise
-        sync(self.path)
 
     def publish_text(self, name: str, text: bytes) -> None:
         """Publish a small file, or leave it as it is where it is there with this content."""

@@ -1,0 +1,177 @@
+"""`save_checkpoint`: a model's tensors from the plan straight into safetensors files, in pieces that fit in memory."""
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import FileIO
+from itertools import cycle
+from mmap import mmap
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import torch
+from torch import nn
+
+from fastinit.buffers import make_buffers
+from fastinit.fill import unit, write_piece
+from fastinit.key import Key
+from fastinit.manifest import MANIFEST, manifest_of, refuse_other
+from fastinit.plan import Entry, Plan, make_plan
+from fastinit.recipe import Recipe
+from fastinit.report import InitReport
+from fastinit.shards import INDEX, Folder, Shard, TensorSpec, index_of, layout, open_folder, parse_size, write
+
+# Bytes filled at a time, one buffer while the other goes to the disk: the fill of one takes about as long as starting
+# the threads a hundred times.
+_BUFFER = 2**26
+_SINGLE = "model.safetensors"
+
+Progress = Callable[[int, int], object]
+_Piece = tuple[Entry, int, int]  # of a tensor: the first element, and how many
+
+
+def save_checkpoint(
+    model: nn.Module,
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    key: int | Key = 0,
+    *,
+    dtype: torch.dtype | None = None,
+    max_shard_size: int | str = "5GB",
+    strict: bool = True,
+    buffers: Literal["error", "reset"] = "error",
+    progress: Progress | Literal[True] | None = None,
+) -> InitReport:
+    """Write what `init_model_` would write into the model as safetensors files in the folder `out`.
+
+    The files are those of Hugging Face's `save_pretrained`: model.safetensors, or shards with
+    model.safetensors.index.json, with every parameter and persistent buffer under its canonical name and tied weights
+    once, under the first of theirs. The model may be on the meta device; of its memory nothing is written, and of a
+    tensor that fits in no buffer no more than a piece is held at a time.
+
+    Each file appears under its name when it is whole and on the disk, the index last. After whatever stopped it, the
+    same call goes on: finished files stay as they are. fastinit.json, written first, says what the folder holds; a
+    call with another recipe, key, type, model or layout is a ValueError.
+
+    dtype: of the parameters of floating point; their own if not given. Buffers keep theirs.
+    max_shard_size: bytes of data in a file, as a number or as "5GB" or "2GiB". A tensor larger than that has a file of
+        its own.
+    strict, buffers: as for `init_model_`.
+    progress: True for a bar with an ETA (rich, on a terminal only), or called as progress(bytes done, bytes in all).
+
+    """
+    begun = perf_counter()
+    base = key if isinstance(key, Key) else Key(key)
+    most = parse_size(max_shard_size)
+    plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False)
+    make_buffers(model, plan, base)
+    entries = {entry.name: entry for entry in plan.entries if entry.persistent}
+    shards = layout((TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in entries.items()), most)
+    manifest = manifest_of(plan, entries, shards, base, most)
+    with open_folder(Path(out)) as folder:
+        refuse_other(folder, manifest)
+        _refuse_strays(folder, shards)
+        missing = [shard for shard in shards if not folder.holds(shard)]
+        needed = sum(shard.nbytes for shard in missing)
+        if needed > (free := folder.free()):
+            raise OSError(
+                errno.ENOSPC, f"out: {needed:,} bytes are still to be written in {folder.path}, and {free:,} are free"
+            )
+        with _progress(progress, needed) as advance:
+            folder.publish_text(MANIFEST, manifest)
+            writer = _Writer(plan, base, needed, advance)
+            for shard in missing:
+                with folder.publish(shard.file) as file:
+                    writer.write(file, shard.header, [entries[tensor.name] for tensor in shard.tensors])
+            if len(shards) > 1:
+                folder.publish_text(INDEX, index_of(shards))
+    return InitReport(recipe, plan.rows, [], perf_counter() - begun)
+
+
+def _refuse_strays(folder: Folder, shards: Sequence[Shard]) -> None:
+    """Refuse a folder with files that are another checkpoint's, which a reader might take for ours."""
+    ours = {shard.file for shard in shards} | ({INDEX} if len(shards) > 1 else set())
+    begun = folder.read(MANIFEST) is not None
+    for name in sorted(ours | {_SINGLE, INDEX}):
+        if (folder.path / name).exists() and not (begun and name in ours):
+            raise ValueError(f"out: {folder.path} holds {name} of another checkpoint; give an empty folder")
+
+
+class _Writer:
+    """Writes shards, filling one buffer while another goes to the disk."""
+
+    def __init__(self, plan: Plan, key: Key, total: int, progress: Progress) -> None:
+        self.plan = plan
+        self.key = key
+        self.total = total
+        self.done = 0
+        self.progress = progress
+        self.buffers = cycle([mmap(-1, _BUFFER) for _ in range(2)])
+
+    def write(self, file: FileIO, header: bytes, entries: Sequence[Entry]) -> None:
+        pending: deque[Future[int]] = deque()
+        with ThreadPoolExecutor(1) as disk:
+            pending.append(disk.submit(write, file, memoryview(header)))
+            for batch in _batches(self.plan, entries):
+                size = sum(count * entry.dtype.itemsize for entry, _, count in batch)
+                large = size > _BUFFER  # a tensor that is made in one piece: nothing else in memory beside it
+                self._wait(pending, most=0 if large else 1)
+                buffer = mmap(-1, size) if large else next(self.buffers)
+                self._fill(buffer, batch)
+                pending.append(disk.submit(write, file, memoryview(buffer)[:size]))
+            self._wait(pending, most=0)
+
+    def _wait(self, pending: deque[Future[int]], most: int) -> None:
+        while len(pending) > most:
+            self.done += pending.popleft().result()
+            self.progress(self.done, self.total)
+
+    def _fill(self, buffer: mmap, batch: Sequence[_Piece]) -> None:
+        whole = torch.frombuffer(buffer, dtype=torch.uint8)
+        end = 0
+        for entry, first, count in batch:
+            begin, end = end, end + count * entry.dtype.itemsize
+            write_piece(self.plan, entry, whole[begin:end].view(entry.dtype), first, self.key)
+
+
+def _batches(plan: Plan, entries: Sequence[Entry]) -> Iterator[list[_Piece]]:
+    """Cut tensors into pieces and gather these in order, as many as fit in a buffer; a unit is not cut."""
+    batch: list[_Piece] = []
+    room = _BUFFER
+    for entry in entries:
+        first, total = 0, entry.shape.numel()
+        step, size = unit(plan, entry), entry.dtype.itemsize
+        while first < total:
+            if batch and room < step * size:
+                yield batch
+                batch, room = [], _BUFFER
+            count = min(total - first, max(room // (step * size), 1) * step)
+            batch.append((entry, first, count))
+            first += count
+            room -= count * size
+    if batch:
+        yield batch
+
+
+def _progress(given: Progress | Literal[True] | None, total: int) -> AbstractContextManager[Progress]:
+    if given is True:
+        return _bar(total)
+    return nullcontext(given if given is not None else lambda done, total: None)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Progress]:
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    except ImportError as error:
+        raise ImportError("progress=True needs rich: pip install 'torch-fastinit[models]'") from error
+    console = Console(stderr=True)
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done, total: bar.update(task, completed=done)
