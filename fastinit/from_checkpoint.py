@@ -3,13 +3,15 @@
 import json
 import math
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from fastinit.rule import Source
 from fastinit.shards import DTYPES, INDEX
 
 _TYPES = {name: dtype for dtype, name in DTYPES.items()}
@@ -25,7 +27,7 @@ class _Stored(NamedTuple):
     begin: int  # of its bytes in the file
 
 
-class from_checkpoint:
+class from_checkpoint(Source):  # in lower case as the functions that it stands beside
     """As a rule's initialiser: take the parameter named n from tensor `prefix` + n of safetensors files.
 
     Args:
@@ -48,7 +50,7 @@ class from_checkpoint:
         self.path = os.fspath(path)
         self.prefix = prefix
 
-    def check(self, name: str, shape: torch.Size, dtype: torch.dtype | None = None) -> None:
+    def check(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> None:
         """Raise ValueError unless the parameter can be taken from the files."""
         stored = self._find(name)
         if stored.shape != tuple(shape):
@@ -58,7 +60,7 @@ class from_checkpoint:
             )
         if stored.dtype not in _TYPES:
             raise ValueError(f"{self!r}: tensor {self.prefix + name!r} has the type {stored.dtype}, unknown here")
-        if dtype is not None and dtype.is_floating_point != _TYPES[stored.dtype].is_floating_point:
+        if dtype.is_floating_point != _TYPES[stored.dtype].is_floating_point:
             raise ValueError(f"{self!r}: tensor {self.prefix + name!r} is {stored.dtype}, and the parameter {dtype}")
 
     def read(self, name: str, out: Tensor, first: int) -> None:
@@ -102,9 +104,6 @@ class from_checkpoint:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is no index of safetensors files") from error
         return [path.parent / name for name in sorted(names)]
-
-    def __call__(self, tensor: Tensor) -> NoReturn:
-        raise TypeError(f"{self!r} belongs in a Rule: without the parameter's name there is nothing to look up")
 
     def __repr__(self) -> str:
         return f"from_checkpoint({self.path!r}{f', prefix={self.prefix!r}' if self.prefix else ''})"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fastinit.function_laws import law_of, takes_fans
@@ -24,8 +25,8 @@ def keep(tensor: Tensor) -> Tensor:
 class Source:
     """As a rule's initialiser: tensors that are read from elsewhere, by the parameter's name."""
 
-    def check(self, name: str, shape: Sequence[int]) -> None:
-        """Raise what is wrong with the tensor for the parameter of this name and shape."""
+    def check(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> None:
+        """Raise what is wrong with the tensor for the parameter of this name, shape and type."""
         raise NotImplementedError
 
     def read(self, name: str, out: Tensor, first: int) -> None:

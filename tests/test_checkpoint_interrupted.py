@@ -52,14 +52,20 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 # Killed
 
 
-def test_killed_at_every_step_it_leaves_nothing_torn_and_goes_on(tmp_path: Path) -> None:
-    finished = subprocess.run(
-        [sys.executable, HERE / "checkpoint_killed.py", tmp_path], capture_output=True, text=True, timeout=300
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_at_a_step_of_it_it_leaves_nothing_torn_and_goes_on(tmp_path: Path, every: int) -> None:
+    run = subprocess.run(
+        [sys.executable, HERE / "checkpoint_killed.py", tmp_path, str(every)], capture_output=True, text=True
     )
-    assert finished.returncode == 0, finished.stderr
-    steps, *shards_left = map(int, finished.stdout.split())
-    assert steps > 50
+    assert run.returncode == 0, run.stderr
+    killed, *shards_left = map(int, run.stdout.split())
+    assert killed > 100 // every
     assert shards_left == [0, 1, 2, 3, 4]
+
+
+def finished(folder: Path) -> dict[str, bytes]:
+    left = content(folder) if folder.exists() else {}
+    return {name: held for name, held in left.items() if not name.startswith(".")}
 
 
 _LARGE = """
@@ -96,7 +102,7 @@ def test_killed_at_any_time_it_leaves_nothing_torn_and_goes_on(tmp_path: Path) -
         time.sleep(rng.uniform(0, lasted))
         process.kill()
         killed += process.wait() == -signal.SIGKILL
-        left = {name: held for name, held in content(folder).items() if not name.startswith(".")} if folder.exists() else {}
+        left = finished(folder)
         assert all(held == expected[name] for name, held in left.items())
         assert shards.INDEX not in left or len(left) == 8
         before = {name: stamp for name, stamp in stamps(folder).items() if name in left} if left else {}
@@ -226,7 +232,7 @@ def test_a_real_disk_that_fills_up_meanwhile(small_disk: Path) -> None:
 
     model, recipe = megabyte_model()
     out = small_disk / "out"
-    with pytest.raises(OSError, match="No space left on device.*the same call goes on") as said:
+    with pytest.raises(OSError, match=r"No space left on device.*the same call goes on") as said:
         save_checkpoint(model, recipe, out, max_shard_size="1MB", progress=fill_up)
     assert said.value.errno == errno.ENOSPC
     assert set(content(out)) == {"fastinit.json", "model-00001-of-00003.safetensors"}
@@ -240,7 +246,9 @@ def test_a_real_disk_that_fills_up_meanwhile(small_disk: Path) -> None:
 def test_too_little_space_is_said_before_anything_is_written(small_disk: Path) -> None:
     model, recipe = megabyte_model()
     model.extend([nn.Linear(500, 500, bias=False, device="meta") for _ in range(2)])
-    with pytest.raises(OSError, match=r"5,000,\d\d\d bytes are still to be written in .*out, and 4,1\d\d,\d\d\d are free"):
+    with pytest.raises(
+        OSError, match=r"5,000,\d{3} bytes are still to be written in .*out, and 4,1\d\d,\d{3} are free"
+    ):
         save_checkpoint(model, recipe, small_disk / "out")
     assert content(small_disk / "out") == {}
 
@@ -292,7 +300,7 @@ def test_another_process_that_writes_there_is_refused(tmp_path: Path, reference:
 
     save(tmp_path, progress=meanwhile)
     assert refused[0].returncode == 1
-    assert f"BlockingIOError: [Errno 11] out: another process is writing a checkpoint in {tmp_path}" in refused[0].stderr
+    assert f"out: another process is writing a checkpoint in {tmp_path}" in refused[0].stderr
     assert content(tmp_path) == reference  # the lock is gone too
 
 
@@ -352,7 +360,9 @@ def other_(tensor: Tensor, by: float = 1.0) -> None:
         ),
     ],
 )
-def test_other_settings_are_refused_and_what_differs_is_said(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_other_settings_are_refused_and_what_differs_is_said(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
     save(tmp_path)
     (tmp_path / "model-00002-of-00004.safetensors").unlink()
     before = stamps(tmp_path)
@@ -376,7 +386,7 @@ def test_other_values_of_what_is_kept_are_refused(tmp_path: Path) -> None:
     save_checkpoint(model, RECIPE, tmp_path)
     save_checkpoint(model, RECIPE, tmp_path)
     model.norm.running_mean.add_(1)
-    with pytest.raises(ValueError, match="tensor norm.running_mean kept:"):
+    with pytest.raises(ValueError, match=r"tensor norm\.running_mean kept:"):
         save_checkpoint(model, RECIPE, tmp_path)
 
 
@@ -393,7 +403,9 @@ def test_a_callable_is_the_same_in_another_process(tmp_path: Path) -> None:
     assert (tmp_path / "fastinit.json").read_text() == text
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.safetensors.index.json", "model-00001-of-00004.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "model.safetensors.index.json", "model-00001-of-00004.safetensors"]
+)
 def test_a_folder_with_another_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"another's")
     with pytest.raises(ValueError, match=f"holds {name} of another checkpoint"):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from fastinit import from_checkpoint
+from fastinit import Recipe, RecipeError, Rule, from_checkpoint, init_model_, save_checkpoint, zeros_
 
 TYPES = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
@@ -25,7 +25,7 @@ def write(folder: Path, **tensors: Tensor) -> Path:
 
 
 def read(source: from_checkpoint, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    source.check(name, torch.Size(shape), dtype)
+    source.check(name, shape, dtype)
     out = torch.zeros(shape, dtype=dtype)
     source.read(name, out.view(-1), 0)
     return out
@@ -96,9 +96,9 @@ def test_what_cannot_be_is_said_with_the_names(tmp_path: Path) -> None:
         ("a", (2, 3), torch.int64, "'a' is F32, and the parameter torch.int64"),
     ):
         with pytest.raises(ValueError, match=message):
-            source.check(name, torch.Size(shape), dtype)
+            source.check(name, shape, dtype)
     with pytest.raises(ValueError, match=r"has no tensor 'model\.a'"):
-        from_checkpoint(tmp_path / "some.safetensors", prefix="model.").check("a", torch.Size((2, 3)))
+        from_checkpoint(tmp_path / "some.safetensors", prefix="model.").check("a", (2, 3), torch.float32)
 
 
 def test_files_that_are_missing_cut_short_or_something_else(tmp_path: Path) -> None:
@@ -117,14 +117,14 @@ def test_files_that_are_missing_cut_short_or_something_else(tmp_path: Path) -> N
         path = tmp_path / f"{name}.safetensors"
         path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"{name}\.safetensors is no whole safetensors file"):
-            from_checkpoint(path).check("a", torch.Size((100,)))
+            from_checkpoint(path).check("a", (100,), torch.float32)
     with pytest.raises(ValueError, match=r"No such file.*absent"):
-        from_checkpoint(tmp_path / "absent.safetensors").check("a", torch.Size((100,)))
+        from_checkpoint(tmp_path / "absent.safetensors").check("a", (100,), torch.float32)
     with pytest.raises(ValueError, match=r"neither model\.safetensors nor"):
-        from_checkpoint(tmp_path).check("a", torch.Size((100,)))
+        from_checkpoint(tmp_path).check("a", (100,), torch.float32)
     (tmp_path / "model.safetensors.index.json").write_text("[]")
     with pytest.raises(ValueError, match="is no index"):
-        from_checkpoint(tmp_path).check("a", torch.Size((100,)))
+        from_checkpoint(tmp_path).check("a", (100,), torch.float32)
 
 
 def test_it_prints_compares_and_pickles_as_what_it_was_made_of(tmp_path: Path) -> None:
@@ -133,11 +133,66 @@ def test_it_prints_compares_and_pickles_as_what_it_was_made_of(tmp_path: Path) -
     assert eval(repr(source)) == source != from_checkpoint(path)
     assert repr(from_checkpoint("a.safetensors")) == "from_checkpoint('a.safetensors')"
     plain = from_checkpoint(path)
-    plain.check("a", torch.Size((3,)))  # opened already
+    plain.check("a", (3,), torch.float32)  # opened already
     again = pickle.loads(pickle.dumps(plain))
     assert again == plain and hash(again) == hash(plain)
     assert torch.equal(read(again, "a", (3,), torch.float32), torch.ones(3))
-    with pytest.raises(TypeError, match="belongs in a Rule"):
+    with pytest.raises(TypeError, match="use it as a rule's initialiser"):
         plain(torch.ones(3))
     with pytest.raises(TypeError, match="prefix must be a str, got int"):
         from_checkpoint(path, prefix=3)  # type: ignore[arg-type]
+
+
+# In a rule
+
+
+def source_of(model: nn.Module, folder: Path, prefix: str = "") -> dict[str, Tensor]:
+    tensors = {prefix + name: torch.randn_like(tensor) for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+
+def two_layers() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 7))
+
+
+@pytest.mark.parametrize("on", ["cpu", "meta"])
+def test_a_rule_takes_parameters_from_it_in_memory_and_on_the_way_to_files(tmp_path: Path, on: str) -> None:
+    with torch.device(on):
+        model = two_layers()
+    stored = source_of(two_layers(), tmp_path, "model.")
+    recipe = Recipe([Rule(from_checkpoint(tmp_path, prefix="model."), names="0.*"), Rule(zeros_, names="*")])
+    save_checkpoint(model, recipe, tmp_path / "out", dtype=torch.bfloat16)
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.equal(written["0.weight"], stored["0.weight"].bfloat16())
+    assert not written["1.weight"].any()
+    init_model_(model, recipe, device="cpu")
+    assert torch.equal(model[0].weight, stored["0.weight"]) and torch.equal(model[0].bias, stored["0.bias"])
+    assert not model[1].weight.any()
+
+
+def test_a_parameter_that_is_not_laid_out_by_rows_gets_its_values_too(tmp_path: Path) -> None:
+    model = two_layers()
+    stored = source_of(model, tmp_path)
+    model[0].weight = nn.Parameter(torch.zeros(5, 7).t())
+    init_model_(model, Recipe([Rule(from_checkpoint(tmp_path), names="*")]))
+    assert torch.equal(model[0].weight, stored["0.weight"])
+
+
+@pytest.mark.parametrize("what", ["missing", "shape", "type"])
+def test_every_parameter_is_checked_before_anything_is_written(tmp_path: Path, what: str) -> None:
+    model = nn.Sequential(*[nn.Linear(3, 3, bias=False) for _ in range(4)])  # alike but for their names
+    stored = source_of(model, tmp_path)
+    if what == "missing":
+        del stored["2.weight"]
+    else:
+        stored["2.weight"] = torch.ones(3, 4) if what == "shape" else torch.ones(3, 3, dtype=torch.int8)
+    save_file(stored, tmp_path / "model.safetensors")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    recipe = Recipe([Rule(from_checkpoint(tmp_path), names="*")])
+    with pytest.raises(RecipeError, match=r"'2\.weight'"):
+        init_model_(model, recipe)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(RecipeError, match=r"'2\.weight'"):
+        save_checkpoint(model, recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
