@@ -1,9 +1,9 @@
-"""The command line: `python -m fastinit info` and `python -m fastinit bench`."""
+"""The command line: `python -m fastinit info`, `init` and `bench`."""
 
 import argparse
 from collections.abc import Sequence
 
-from fastinit import machine
+from fastinit import init_cli, machine
 from fastinit.function_laws import NAMES
 from fastinit.self_check import by_law
 from fastinit.streams import current_stream
@@ -17,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     if given.command == "info":
         info()
+    elif given.command == "init":
+        init_cli.run(given)
     else:
         from fastinit.bench import bench
 
@@ -41,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fastinit", description="A fast initialiser of PyTorch weights.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, instruction sets, threads, native functions")
+    init_cli.add_parser(commands, key=_seed)
     bench = commands.add_parser(
         "bench",
         help="initialise a real model with torch.nn.init and with fastinit",
