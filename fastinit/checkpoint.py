@@ -69,7 +69,7 @@ def save_checkpoint(
     most = parse_size(max_shard_size)
     plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False)
     make_buffers(model, plan, base)
-    entries = {entry.name: entry for entry in plan.entries if entry.persistent}
+    entries = {entry.name: entry for entry in plan.entries}
     shards = layout((TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in entries.items()), most)
     manifest = manifest_of(plan, entries, shards, base, most)
     with open_folder(Path(out)) as folder:
@@ -160,7 +160,7 @@ def _batches(plan: Plan, entries: Sequence[Entry]) -> Iterator[list[_Piece]]:
 def _progress(given: Progress | Literal[True] | None, total: int) -> AbstractContextManager[Progress]:
     if given is True:
         return _bar(total)
-    return nullcontext(given if given is not None else lambda done, total: None)
+    return nullcontext(given or (lambda done, total: None))
 
 
 @contextmanager

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from fastinit._version import __version__
-from fastinit.fill import write_piece
+from fastinit.fill import unit, write_piece
 from fastinit.key import Key
 from fastinit.laws import Law
 from fastinit.plan import Entry, Plan
 from fastinit.rule import Index, keep
+from fastinit.selection import RecipeError
 from fastinit.shards import Folder, Shard
 
 MANIFEST = "fastinit.json"
@@ -125,8 +126,13 @@ def _digest(plan: Plan, entry: Entry, key: Key) -> str:
     """Return a digest of the bytes that come from the model's memory."""
     digest = hashlib.blake2b(digest_size=16)
     total = entry.shape.numel()
-    for first in range(0, total, _PIECE):
-        buffer = bytearray(min(_PIECE, total - first) * entry.dtype.itemsize)
-        write_piece(plan, entry, torch.frombuffer(buffer, dtype=entry.dtype), first, key)
+    step = unit(plan, entry)
+    piece = max(_PIECE // step, 1) * step
+    for first in range(0, total, piece):
+        buffer = bytearray(min(piece, total - first) * entry.dtype.itemsize)
+        try:
+            write_piece(plan, entry, torch.frombuffer(buffer, dtype=entry.dtype), first, key)
+        except ValueError as error:
+            raise RecipeError(f"{entry.name!r}: {error}") from error
         digest.update(buffer)
     return digest.hexdigest()

@@ -120,6 +120,8 @@ def make_plan(
         raise ValueError(f"dtype must be a floating-point torch.dtype, got {dtype!r}")
     parameters, tied = owned_parameters(model)
     others = owned_buffers(model)
+    if not in_place:
+        others = {name: one for name, one in others.items() if one[2] not in one[1]._non_persistent_buffers_set}
     asked: set[str] = set()  # by a name of their own in `only`
     if only is not None:
         chosen, asked = _selected(model, [*parameters, *others], tied, [only] if isinstance(only, str) else only)
@@ -185,8 +187,6 @@ class _Planner:
     def add_buffers(self, owned: dict[str, Owned], asked: set[str], reset: bool) -> None:
         plan = self.plan
         for name, (tensor, module, own) in owned.items():
-            if not self.in_place and own in module._non_persistent_buffers_set:
-                continue  # no part of a checkpoint
             index = plan.recipe.match(type(module), own, name, buffer=True)
             law: Law | None = None
             parts: tuple[PartOf, ...] = ()

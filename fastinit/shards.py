@@ -200,6 +200,9 @@ def sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # what some network filesystems say of folders
+            raise
     finally:
         os.close(descriptor)
 
@@ -209,7 +212,8 @@ def open_folder(path: Path) -> Iterator[Folder]:
     """Make the folder where it is not there, keep other processes out, and clear away what killed ones left."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        sync(path.absolute().parent)
+        with suppress(PermissionError):  # a folder above, which need not be ours to read
+            sync(path.absolute().parent)
         lock = _locked(path)
     except (FileExistsError, NotADirectoryError) as error:
         raise NotADirectoryError(errno.ENOTDIR, f"out must be a folder, and a file is in its place: {path}") from error

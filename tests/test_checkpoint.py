@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import fastinit
 import fastinit.checkpoint as checkpoint
+import fastinit.manifest as manifest
 import fastinit.shards as shards
 from fastinit import Key, Part, Recipe, RecipeError, Rule, init_model_, keep, padding_row, save_checkpoint
 
@@ -61,6 +62,7 @@ class Varied(nn.Module):
         self.called = nn.Linear(11, 3, bias=False)
         self.embedding = nn.Embedding(15, 8, padding_idx=4)
         self.kept = nn.Linear(5, 6, bias=False)
+        self.kept_in_part = nn.Linear(7, 11, bias=False)
         self.norm = nn.BatchNorm1d(5)
         self.register_buffer("mask", torch.tensor([True, False, True]))
         self.register_buffer("left_out", torch.ones(3), persistent=False)
@@ -76,6 +78,7 @@ VARIED = Recipe([
     Rule(shifted_, names="called.*", by=2.0),
     Rule(fastinit.trunc_normal_, types=nn.Embedding, parts=Part(fastinit.zeros_, at=padding_row)),
     Rule(keep, names="kept.*"),
+    Rule(keep, names="kept_in_part.*", parts=(Part(fastinit.normal_, slice(2, 9)), Part(fastinit.ones_, (10, 3)))),
     Rule(fastinit.ones_, types=nn.BatchNorm1d, params="weight"),
     Rule(fastinit.zeros_, params="bias"),
 ])  # fmt: skip
@@ -87,6 +90,7 @@ def test_it_holds_what_init_model_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_shard_size: int | str, buffer: int
 ) -> None:
     monkeypatch.setattr(checkpoint, "_BUFFER", buffer)  # a small one cuts tensors into many pieces
+    monkeypatch.setattr(manifest, "_PIECE", buffer)
     model = Varied()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     save_checkpoint(model, VARIED, tmp_path, key=5, max_shard_size=max_shard_size)
@@ -164,7 +168,7 @@ def test_a_tensor_of_meta_without_values_is_an_error_before_anything_is_written(
         model = Small()
     with pytest.raises(RecipeError, match=r"conv\.weight"):
         save_checkpoint(model, Recipe([]), tmp_path / "out", buffers="reset")
-    with pytest.raises(ValueError, match="meta"):
+    with pytest.raises(RecipeError, match=r"'conv\.weight': a tensor on the meta device that no rule takes"):
         save_checkpoint(model, Recipe([]), tmp_path / "out", strict=False, buffers="reset")
     assert not (tmp_path / "out").exists()
 
