@@ -60,10 +60,6 @@ class Entry(NamedTuple):
     module: nn.Module
     own: str  # its name in the module
 
-    @property
-    def persistent(self) -> bool:
-        return not self.buffer or self.own not in self.module._non_persistent_buffers_set
-
 
 class Plan:
     """What a recipe does to a model.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastinit import init
+from fastinit.from_checkpoint import from_checkpoint
 from fastinit.function_laws import NAMES
 from fastinit.rule import Part, Rule, chunk, keep, padding_row
 from fastinit.selection import RecipeError
@@ -78,7 +79,9 @@ def _call(call: Rule | Part) -> dict[str, Any]:
     return {"init": _initialiser(initialiser)} | {name: _plain(name, value) for name, value in kwargs.items()}
 
 
-def _initialiser(initialiser: Callable[..., object]) -> str:
+def _initialiser(initialiser: Callable[..., object]) -> str | dict[str, str]:
+    if isinstance(initialiser, from_checkpoint):
+        return {"from_checkpoint": initialiser.path} | ({"prefix": initialiser.prefix} if initialiser.prefix else {})
     known = [name for name, function in _INITIALISERS.items() if function is initialiser]
     return known[0] if known else _function(initialiser)
 
@@ -156,8 +159,12 @@ def _read_part(entry: Any) -> Part:
 
 
 def _read_initialiser(given: Any) -> Callable[..., object]:
+    if isinstance(given, Mapping) and "from_checkpoint" in given and set(given) <= {"from_checkpoint", "prefix"}:
+        return from_checkpoint(given["from_checkpoint"], given.get("prefix", ""))
     if not isinstance(given, str):
-        raise RecipeError(f'init must be a name or "module:name", got {given!r}')
+        raise RecipeError(
+            f'init must be a name, "module:name" or {{from_checkpoint = path, prefix = text}}, got {given!r}'
+        )
     if given in _INITIALISERS:
         return _INITIALISERS[given]
     if ":" not in given:

@@ -196,3 +196,17 @@ def test_every_parameter_is_checked_before_anything_is_written(tmp_path: Path, w
     with pytest.raises(RecipeError, match=r"'2\.weight'"):
         save_checkpoint(model, recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_with_it_is_plain_types_too(tmp_path: Path) -> None:
+    recipe = Recipe([Rule(from_checkpoint("a", prefix="model."), names="0.*"), Rule(from_checkpoint("b.safetensors"))])
+    plain = recipe.to_dict()
+    assert [rule["init"] for rule in plain["rules"]] == [
+        {"from_checkpoint": "a", "prefix": "model."}, {"from_checkpoint": "b.safetensors"},
+    ]  # fmt: skip
+    assert repr(Recipe.from_dict(plain)) == repr(recipe)
+    (tmp_path / "recipe.toml").write_text('[[rules]]\ninit = {from_checkpoint = "a", prefix = "model."}\n')
+    assert Recipe.from_toml(tmp_path / "recipe.toml").rules[0].initialiser == from_checkpoint("a", "model.")
+    for init in ({}, {"prefix": "x"}, {"from_checkpoint": "a", "suffix": "x"}):
+        with pytest.raises(RecipeError, match="init must be a name"):
+            Recipe.from_dict({"rules": [{"init": init}]})
