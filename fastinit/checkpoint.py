@@ -25,9 +25,7 @@ from fastinit.recipe import Recipe
 from fastinit.report import InitReport
 from fastinit.shards import INDEX, Folder, Shard, TensorSpec, index_of, layout, open_folder, parse_size, write
 
-# Bytes filled at a time, one buffer while the other goes to the disk: the fill of one takes about as long as starting
-# the threads a hundred times.
-_BUFFER = 2**26
+_BUFFER = 2**26  # bytes filled at a time: tens of milliseconds, beside which starting threads is nothing
 _SINGLE = "model.safetensors"
 
 Progress = Callable[[int, int], object]
@@ -50,8 +48,9 @@ def save_checkpoint(
 
     The files are those of Hugging Face's `save_pretrained`: model.safetensors, or shards with
     model.safetensors.index.json, with every parameter and persistent buffer under its canonical name and tied weights
-    once, under the first of theirs. The model may be on the meta device; of its memory nothing is written, and of a
-    tensor that fits in no buffer no more than a piece is held at a time.
+    once, under the first of theirs. The model may be on the meta device, and stays as it is. What it takes of memory is
+    128 MiB, and as much again as the largest tensor that can only be made whole (by `orthogonal_`, `sparse_` or a
+    callable of yours) with its workspace.
 
     Each file appears under its name when it is whole and on the disk, the index last. After whatever stopped it, the
     same call goes on: finished files stay as they are. fastinit.json, written first, says what the folder holds; a
@@ -62,7 +61,6 @@ def save_checkpoint(
         its own.
     strict, buffers: as for `init_model_`.
     progress: True for a bar with an ETA (rich, on a terminal only), or called as progress(bytes done, bytes in all).
-
     """
     begun = perf_counter()
     base = key if isinstance(key, Key) else Key(key)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fastinit import recipes
 from fastinit.checkpoint import save_checkpoint
 from fastinit.recipe import Recipe
 from fastinit.shards import open_folder
@@ -132,7 +133,6 @@ def _recipe(given: str, settings: dict[str, Any]) -> Recipe:
     """Return the recipe of a .toml file, or one of fastinit.recipes, as "gpt2" or "gpt2:n_layer=12,std=0.01"."""
     if given.endswith(".toml"):
         return Recipe.from_toml(given)
-    recipes = importlib.import_module("fastinit.recipes")
     name, _, text = given.partition(":")
     if name not in recipes.__all__:
         raise _Refused(f"--recipe must be the path of a .toml file or one of {', '.join(recipes.__all__)}, got {given}")

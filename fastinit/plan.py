@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastinit import _ops
 from fastinit.laws import KEYLESS, Law
-from fastinit.parameters import Owned, canonical_name, is_plain, owned_buffers, owned_parameters
+from fastinit.parameters import Owned, canonical_name, is_plain, owned_buffers, owned_parameters, surroundings
 from fastinit.recipe import Recipe
 from fastinit.rule import Index, Initialiser, Part, Rule, Source, keep
 from fastinit.selection import RecipeError
@@ -38,10 +38,12 @@ class Row(NamedTuple):
     law: Law | None  # None where it was left alone, or filled by a callable without a law
     parts: tuple[PartOf, ...] = ()
     buffer: bool = False
+    reset: bool = False  # a buffer that its module makes
 
 
 # The same plainly, as Job is: a named one takes a tenth of the time that a small parameter may.
-RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None, tuple[PartOf, ...], bool]
+RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None, tuple[PartOf, ...], bool, bool]
+_Checked = tuple[Law | None, Law | None, tuple[PartOf, ...]]  # law for the report, law for the op, parts
 Job = tuple[str, Tensor, Law | None, int]  # name, tensor, law (None: call the initialiser), number of elements
 
 
@@ -56,6 +58,7 @@ class Entry(NamedTuple):
     law: Law | None
     parts: tuple[PartOf, ...]
     buffer: bool
+    reset: bool
     tensor: Tensor
     module: nn.Module
     own: str  # its name in the module
@@ -74,17 +77,16 @@ class Plan:
         self.jobs: dict[int, list[Job]] = {}
         self.kwargs: dict[str, dict[str, Any]] = {}  # where they are not the rule's own
         self.parts: dict[str, tuple[PartOf, ...]] = {}
-        self.resets: list[str] = []  # buffers that their modules are to make
-        self.made: dict[str, Tensor] = {}  # by them
+        self.untouched: set[str] = set()  # buffers that have memory and no rule
+        self.made: dict[str, Tensor] = {}  # buffers by their modules
 
     @cached_property
     def entries(self) -> list[Entry]:
         return [Entry(*row, *owned) for row, owned in zip(self.rows, self.tensors, strict=True)]
 
     def report_rows(self) -> list[RowTuple]:
-        """Return the rows without the buffers that nothing is done to."""
-        resets = set(self.resets)
-        return [row for row in self.rows if row[4] is not None or not row[7] or row[0] in resets]
+        """Return the rows without the buffers that have memory and are left alone."""
+        return [row for row in self.rows if row[0] not in self.untouched] if self.untouched else self.rows
 
     def arguments(self, name: str, rule: Rule) -> dict[str, Any]:
         """Return the keyword arguments of the rule's initialiser for a tensor of the model."""
@@ -123,7 +125,8 @@ def make_plan(
         chosen, asked = _selected(model, [*parameters, *others], tied, [only] if isinstance(only, str) else only)
         parameters = {name: one for name, one in parameters.items() if name in chosen}
         others = {name: one for name, one in others.items() if name in chosen}
-    planner = _Planner(Plan(recipe), dtype, in_place, tied)
+    around = surroundings(model) if any(rule.inside is not None for rule in recipe.rules) else {}
+    planner = _Planner(Plan(recipe), dtype, in_place, tied, around)
     planner.add_parameters(parameters)
     planner.add_buffers(others, asked, reset=buffers == "reset")
     if strict:
@@ -152,51 +155,63 @@ def _selected(
 class _Planner:
     """Adds a model's tensors to a plan, one by one."""
 
-    def __init__(self, plan: Plan, dtype: torch.dtype | None, in_place: bool, tied: dict[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        dtype: torch.dtype | None,
+        in_place: bool,
+        tied: dict[str, tuple[str, ...]],
+        around: dict[str, tuple[type, ...]],
+    ) -> None:
         self.plan = plan
         self.dtype = dtype
         self.in_place = in_place
         self.tied = tied
+        self.around = around  # empty where no rule asks
         self.unmatched: list[str] = []
-        # Thousands of parameters are a handful of cases: the law for the report, and the law for the op.
-        self.checked: dict[tuple[object, ...], tuple[Law | None, Law | None]] = {}
+        # Thousands of parameters are a handful of cases.
+        self.checked: dict[tuple[object, ...], _Checked] = {}
+        self.by_case = [
+            not (rule.computed or rule.parts or rule.initialiser is keep or isinstance(rule.initialiser, Source))
+            for rule in plan.recipe.rules
+        ]
 
     def add_parameters(self, owned: dict[str, Owned]) -> None:
         match, rules, plan = self.plan.recipe.match, self.plan.recipe.rules, self.plan
         rows, jobs, tied = plan.rows, plan.jobs, self.tied
         plan.tensors += owned.values()
         for name, (tensor, module, own) in owned.items():
-            index = match(type(module), own, name)
-            others = tied.get(name, ())
-            dtype = tensor.dtype
-            if self.dtype is not None:
-                dtype = self._new_type(name, tensor)
+            around = self.around[name[: -len(own)]] if self.around else ()
+            index = match(type(module), own, name, False, around)
+            shape, dtype = tensor.shape, tensor.dtype if self.dtype is None else self._new_type(name, tensor)
+            law: Law | None = None
+            parts: tuple[PartOf, ...] = ()
             if index is None:
-                self._miss(name, others, tensor, module)
-                rows.append((name, others, tensor.shape, dtype, None, None, (), False))
+                self._miss(name, tied.get(name, ()), tensor, module)
             else:
-                law, native, parts = self._checked(name, tensor, module, dtype, rules[index])
+                law, native, parts = self._checked(name, tensor, module, dtype, index)
                 if parts or rules[index].initialiser is not keep:
-                    jobs.setdefault(index, []).append((name, tensor, native, tensor.numel()))
-                rows.append((name, others, tensor.shape, dtype, index, law, parts, False))
+                    jobs.setdefault(index, []).append((name, tensor, native, shape.numel()))
+            rows.append((name, tied.get(name, ()), shape, dtype, index, law, parts, False, False))
 
     def add_buffers(self, owned: dict[str, Owned], asked: set[str], reset: bool) -> None:
         plan = self.plan
         for name, (tensor, module, own) in owned.items():
-            index = plan.recipe.match(type(module), own, name, buffer=True)
+            around = self.around[name[: -len(own)]] if self.around else ()
+            index = plan.recipe.match(type(module), own, name, True, around)
             law: Law | None = None
             parts: tuple[PartOf, ...] = ()
             if index is not None:
-                law, native, parts = self._checked(name, tensor, module, tensor.dtype, plan.recipe.rules[index])
+                law, native, parts = self._checked(name, tensor, module, tensor.dtype, index)
                 if parts or plan.recipe.rules[index].initialiser is not keep:
                     plan.jobs.setdefault(index, []).append((name, tensor, native, tensor.numel()))
-            elif tensor.is_meta or name in asked:
-                if reset:
-                    plan.resets.append(name)
-                else:
-                    self._miss(name, (), tensor, module, kind="buffer of ")
+            elif not (tensor.is_meta or name in asked):
+                plan.untouched.add(name)
+            elif not reset:
+                self._miss(name, (), tensor, module, kind="buffer of ")
+            make = reset and index is None and name not in plan.untouched
             plan.tensors.append((tensor, module, own))
-            plan.rows.append((name, (), tensor.shape, tensor.dtype, index, law, parts, True))
+            plan.rows.append((name, (), tensor.shape, tensor.dtype, index, law, parts, True, make))
 
     def refuse_unmatched(self) -> None:
         if self.unmatched:
@@ -222,37 +237,38 @@ class _Planner:
             )
         return self.dtype
 
-    def _checked(
-        self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, rule: Rule
-    ) -> tuple[Law | None, Law | None, tuple[PartOf, ...]]:
+    def _checked(self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, index: int) -> _Checked:
         """Return the law, the law for the op, and the parts; raise whatever is wrong with them."""
+        if not self.by_case[index]:
+            return self._check_one(name, tensor, module, dtype, index)
+        # All that the checks look at.
+        layout = tensor.layout
+        strides = tensor.stride() if layout is torch.strided else None
+        kind = type(tensor), tensor.device, layout, tensor.is_inference(), tensor.is_neg()
+        case = index, tensor.shape, strides, dtype, kind
+        known = self.checked.get(case)
+        if known is None:
+            known = self.checked[case] = self._check_one(name, tensor, module, dtype, index)
+        return known
+
+    def _check_one(self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, index: int) -> _Checked:
+        rule = self.plan.recipe.rules[index]
+        law: Law | None = None
         parts: tuple[PartOf, ...] = ()
         try:
             kwargs = rule.kwargs
             if rule.computed:
                 kwargs = self.plan.kwargs[name] = rule.arguments(module, name, tensor)
-            if rule.initialiser is keep:
-                law, native = None, None
-            else:
-                # All that the checks look at.
-                strides = tensor.stride() if tensor.layout is torch.strided else None
-                kind = type(tensor), tensor.device, tensor.layout, tensor.is_inference(), tensor.is_neg()
-                case = id(rule), tensor.shape, strides, dtype, kind
-                by_name = rule.computed or isinstance(rule.initialiser, Source)
-                known = None if by_name else self.checked.get(case)
-                if known is None:
-                    law = rule.law(tensor.shape, kwargs)
-                    self._check(name, self._target(tensor, dtype), law, rule)
-                    # What needs no key is torch's own function's to write where the op leaves the type out.
-                    known = self.checked[case] = law, law if dtype in _ops.DTYPES else None
-                law, native = known
+            if rule.initialiser is not keep:
+                law = rule.law(tensor.shape, kwargs)
+                self._check(name, self._target(tensor, dtype), law, rule)
             if rule.parts:
                 parts = self._parts(name, tensor, module, dtype, rule)
-                if parts:
-                    self.plan.parts[name] = parts
+                self.plan.parts[name] = parts
         except Exception as error:
             raise refused(name, rule, error) from error
-        return law, native, parts
+        # What needs no key is torch's own function's to write where the op leaves the type out.
+        return law, law if dtype in _ops.DTYPES else None, parts
 
     def _target(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the tensor that is to be written, or one on the meta device in place of one to be made."""
@@ -285,7 +301,7 @@ class _Planner:
             if index is not None:
                 parts.append(self._part(name, target, index, part, part.arguments(module, name, tensor)))
         if parts and rule.initialiser is keep and tensor.is_meta:
-            covered = torch.zeros(tensor.shape, dtype=torch.bool)
+            covered = torch.zeros(tensor.shape, dtype=torch.bool, device="cpu")
             for one in parts:
                 covered[one.at] = True
             if not covered.all():

@@ -168,7 +168,7 @@ def test_a_tensor_of_meta_without_values_is_an_error_before_anything_is_written(
         model = Small()
     with pytest.raises(RecipeError, match=r"conv\.weight"):
         save_checkpoint(model, Recipe([]), tmp_path / "out", buffers="reset")
-    with pytest.raises(RecipeError, match=r"'conv\.weight': a tensor on the meta device that no rule takes"):
+    with pytest.raises(ValueError, match=r"'conv\.weight' is on the meta device"):
         save_checkpoint(model, Recipe([]), tmp_path / "out", strict=False, buffers="reset")
     assert not (tmp_path / "out").exists()
 

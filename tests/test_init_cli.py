@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import fastinit
-from fastinit import Recipe, Rule, __main__, init_cli, init_model_
+from fastinit import Recipe, Rule, __main__, init_cli, init_model_, recipes
 
 TOML = """
 [[rules]]
@@ -127,7 +127,6 @@ def test_a_transformers_class_that_from_pretrained_then_reads(here: Path) -> Non
 def test_a_ready_recipe_takes_what_it_needs_from_the_configuration(
     here: Path, recipe: str, settings: dict[str, Any]
 ) -> None:
-    recipes = pytest.importorskip("fastinit.recipes")
     transformers = pytest.importorskip("transformers")
     small = {"vocab_size": 50, "n_positions": 9, "n_embd": 8, "n_head": 2} | settings
     (here / "gpt2.json").write_text(json.dumps(small))
@@ -214,7 +213,6 @@ def test_interrupted_it_says_how_to_go_on(
     ],
 )
 def test_a_ready_recipe_that_cannot_be_is_said(here: Path, recipe: str, said: str) -> None:
-    pytest.importorskip("fastinit.recipes")
     with pytest.raises(SystemExit) as left:
         main(recipe=recipe)
     assert str(left.value.code).startswith(f"init: {said}")
