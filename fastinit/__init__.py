@@ -2,6 +2,7 @@
 
 from fastinit import recipes as recipes
 from fastinit._version import __version__ as __version__
+from fastinit.check import CheckReport, check_model
 from fastinit.checkpoint import save_checkpoint
 from fastinit.from_checkpoint import from_checkpoint
 from fastinit.init import *  # noqa: F403
@@ -10,6 +11,7 @@ from fastinit.init import _calculate_correct_fan as _calculate_correct_fan
 from fastinit.init import _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out
 from fastinit.key import Key
 from fastinit.model import init_model_
+from fastinit.param_groups import Group, no_decay_groups, param_groups
 from fastinit.recipe import Recipe
 from fastinit.report import InitReport
 from fastinit.rule import Part, Rule, chunk, keep, padding_row
@@ -18,18 +20,23 @@ from fastinit.streams import current_stream, set_default_stream, stream
 
 __all__ = [
     *_init_names,
+    "CheckReport",
+    "Group",
     "InitReport",
     "Key",
     "Part",
     "Recipe",
     "RecipeError",
     "Rule",
+    "check_model",
     "chunk",
     "current_stream",
     "from_checkpoint",
     "init_model_",
     "keep",
+    "no_decay_groups",
     "padding_row",
+    "param_groups",
     "recipes",
     "save_checkpoint",
     "set_default_stream",

@@ -15,7 +15,7 @@ from fastinit.key import Key
 from fastinit.materialise import Holders, new_tensor
 from fastinit.plan import Job, Plan, make_plan
 from fastinit.recipe import Recipe
-from fastinit.report import Group, InitReport
+from fastinit.report import InitReport, Timing
 
 # Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a
 # second) for a progress bar and for Ctrl-C.
@@ -87,8 +87,8 @@ def init_model_(
             if progress is not None:
                 progress(done, total)
             seconds = time.perf_counter() - started
-            groups.append(Group(index, len(jobs), _elements(jobs), seconds))
-    return InitReport(recipe, plan.report_rows(), groups, time.perf_counter() - begun)
+            groups.append(Timing(index, len(jobs), _elements(jobs), seconds))
+    return InitReport(recipe, plan.report_rows(), groups, time.perf_counter() - begun, model)
 
 
 def _put_buffers(plan: Plan, holders: Holders | None) -> None:

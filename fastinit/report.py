@@ -1,34 +1,47 @@
 """What an initialisation did: one row a parameter, and how long each group of them took."""
 
-import json
 import os
-from collections.abc import Sequence
+import weakref
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import torch
+from torch import Tensor, nn
 
 from fastinit.laws import Law
+from fastinit.parameters import owned_buffers, owned_parameters
 from fastinit.plan import Row, RowTuple
 from fastinit.recipe import Recipe
 from fastinit.rule import name_of
+from fastinit.tables import Table, Tabular, dtype_text, shape_text
 
 
-class Group(NamedTuple):
+class Timing(NamedTuple):
     rule: int
     parameters: int
     elements: int
     seconds: float
 
 
-class InitReport:
-    """`rows` in the model's order, `groups` in the order of filling, `seconds` in all, planning included."""
+class InitReport(Tabular):
+    """`rows` in the model's order, `groups` in the order of filling, `seconds` in all, planning included.
 
-    def __init__(self, recipe: Recipe, rows: list[RowTuple], groups: list[Group], seconds: float) -> None:
+    `print` shows it as plain text, `show` and rich's own print as a table, `plot` as pictures of the model's values.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        rows: list[RowTuple],
+        groups: list[Timing],
+        seconds: float,
+        model: nn.Module | None = None,
+    ) -> None:
         self.recipe = recipe
         self._rows = rows
         self.groups = groups
         self.seconds = seconds
+        # Weak: a report that is kept does not keep the weights.
+        self._model = None if model is None else weakref.ref(model)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -45,7 +58,7 @@ class InitReport:
                     "name": row.name,
                     "tied": list(row.tied),
                     "shape": list(row.shape),
-                    "dtype": _short(row.dtype),
+                    "dtype": dtype_text(row.dtype),
                     "rule": row.rule,
                     "law": _plain(row.law),
                     "parts": [{"name": part.name, "law": _plain(part.law)} for part in row.parts],
@@ -55,34 +68,53 @@ class InitReport:
             ],
         }
 
-    def to_json(self, path: str | os.PathLike[str]) -> None:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, indent=1)
+    def plot(self, path: str | os.PathLike[str]) -> list[str]:
+        """Draw the values that the model holds now, by matplotlib, and return the paths of the files written.
 
-    def __str__(self) -> str:
-        rows = [
-            (
-                row.name + "".join(f" = {name}" for name in row.tied),
-                "×".join(map(str, row.shape)) or "scalar",
-                _short(row.dtype),
-                "-" if row.rule is None else str(row.rule),
-                self._wrote(row),
-            )
-            for row in self.rows
-        ]
+        A histogram of each law with its density over it, then small histograms layer by layer. All are pages of one
+        file if the path ends in .pdf; of the other types that matplotlib writes, each page is a file: the first at
+        `path`, the others with "-2" and so on, and those by layer with "-layers", before the suffix. Of tensors of more
+        than 2^18 elements so many are drawn, taken evenly.
+        """
+        from fastinit.plot import plot
+
+        return plot(self, self._tensors(), path)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        model = None if self._model is None else self._model()
+        if model is None:
+            raise RuntimeError("the model of this report is gone: keep a reference to it until the report is plotted")
+        owned = owned_parameters(model)[0] | owned_buffers(model)
+        return {name: tensor for name, (tensor, _, _) in owned.items()}
+
+    def table(self) -> Table:
+        return Table(
+            ("parameter", "shape", "type", "rule", "values"),
+            [
+                (
+                    row.name + "".join(f" = {name}" for name in row.tied),
+                    shape_text(row.shape),
+                    dtype_text(row.dtype),
+                    "-" if row.rule is None else str(row.rule),
+                    self._wrote(row),
+                )
+                for row in self.rows
+            ],
+            "<><><",
+        )
+
+    def under(self) -> list[str]:
         groups = [
             (str(group.rule), str(group.parameters), f"{group.elements:,}", f"{group.seconds:.3f}",
              repr(self.recipe.rules[group.rule]))
             for group in self.groups
         ]  # fmt: skip
         elements = sum(group.elements for group in self.groups)
-        return "\n".join((
-            *_aligned(("parameter", "shape", "type", "rule", "values"), rows, "<><><"),
-            "",
-            *_aligned(("rule", "parameters", "elements", "seconds", ""), groups, ">>>><"),
-            "",
-            f"{elements:,} elements in {self.seconds:.3f} s",
-        ))  # fmt: skip
+        head = ("rule", "parameters", "elements", "seconds", "")
+        return [*Table(head, groups, ">>>><").lines(), "", f"{elements:,} elements in {self.seconds:.3f} s"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_model": None}  # a copy in another process has no model to look at
 
     def __repr__(self) -> str:
         return f"<InitReport: {len(self._rows)} parameters, {self.seconds:.3f} s>"
@@ -97,15 +129,3 @@ class InitReport:
 
 def _plain(law: Law | None) -> dict[str, Any] | None:
     return None if law is None else {"kind": law.kind, "numbers": list(law.numbers)}
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], sides: str) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return [
-        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    ]
