@@ -68,7 +68,13 @@ class Tabular(ABC):
         from rich.text import Text
 
         table = self.table()
-        drawn = RichTable(box=box.SIMPLE_HEAD, caption=Text("\n".join(self.under())), caption_justify="left")
+        drawn = RichTable(
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            collapse_padding=True,
+            caption=Text("\n".join(self.under())),
+            caption_justify="left",
+        )
         for name, side in zip(table.head, table.sides, strict=True):
             # Words are folded where the terminal is narrow, numbers last, and nothing is cut off.
             number = side == ">"
