@@ -1,4 +1,4 @@
-"""The command line: `python -m fastinit info`, `init` and `bench`."""
+"""The command line: `python -m fastinit info`, `init`, `check` and `bench`."""
 
 import argparse
 from collections.abc import Sequence
@@ -19,10 +19,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         info()
     elif given.command == "init":
         init_cli.run(given)
+    elif given.command == "check":
+        check(given.folder, given.json)
     else:
         from fastinit.bench import bench
 
         bench(given.model, given.dtype, given.threads, given.repeat, given.seed, given.json)
+
+
+def check(folder: str, json_path: str | None) -> None:
+    """Print what the folder's files hold; the exit status is 1 where something is wrong."""
+    from fastinit.check_folder import check_folder
+
+    try:
+        report = check_folder(folder)
+        if json_path is not None:
+            report.to_json(json_path)
+    except OSError as error:
+        raise SystemExit(f"python -m fastinit check: {error}") from error
+    report.show()
+    if not report.ok:
+        raise SystemExit(1)
 
 
 def info() -> None:
@@ -57,6 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--repeat", type=_positive, default=3, help="passes of each; the fastest counts")
     bench.add_argument("--seed", type=_seed, default=0, help="of both streams")
     bench.add_argument("--json", metavar="FILE", help="write the figures and the machine there too")
+    check = commands.add_parser(
+        "check",
+        help="measure the tensors of a folder of safetensors files against their laws",
+        description="Measure every tensor of the safetensors files in DIR: against the laws in its fastinit.json, "
+        "which save_checkpoint writes, or, where there is none, for NaN and infinities. Missing, torn and left-over "
+        "files are looked for too. The exit status is 1 where something is wrong.",
+        epilog="example: python -m fastinit check out --json out.json",
+    )
+    check.add_argument("folder", metavar="DIR", help="the folder of the checkpoint")
+    check.add_argument("--json", metavar="FILE", help="write the figures there too")
     return parser
 
 

@@ -119,6 +119,13 @@ class Places:
             mask = mask.unsqueeze(-1) & taken
         return mask
 
+    def hold(self, places: Sequence[Tensor]) -> Tensor:
+        """Return which of the elements at these places, given dimension by dimension, are the part's."""
+        held = torch.ones(len(places[0]), dtype=torch.bool)
+        for taken, entries in zip(self._taken, places, strict=True):
+            held &= taken[entries]
+        return held
+
 
 class Division:
     """A tensor's elements, each with the last of its parts that takes it, or with what no part takes."""

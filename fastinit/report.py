@@ -78,7 +78,7 @@ class InitReport(Tabular):
         """
         from fastinit.plot import plot
 
-        return plot(self, self._tensors(), path)
+        return plot(self.rows, self._tensors(), path)
 
     def _tensors(self) -> dict[str, Tensor]:
         model = None if self._model is None else self._model()
