@@ -78,31 +78,7 @@ class Distribution:
     def _beyond(self, values: Tensor) -> Tensor:
         return values >= self.high if self.open else values > self.high
 
-    def moments(self, dtype: torch.dtype) -> Moments | None:
-        """Return the moments of the values after rounding to `dtype`; None if its numbers reach none of them."""
-        if dtype.itemsize <= 2:
-            values = _all_values(dtype)
-            below, to = self.rounded_cdf(values, dtype)
-            z, weights = (values - self.loc) / self.scale, to - below
-        else:
-            z, weights = self._grid()
-        if not weights.sum() > 0:
-            return None
-        weights = weights / weights.sum()
-        mean = (z * weights).sum()
-        squares = (z - mean).square_()
-        variance, fourth = (squares * weights).sum(), (squares.square() * weights).sum()
-        values = self.loc + self.scale * z[weights > 0]
-        ends = (self.low, self.high) if dtype.itemsize > 2 else (values.min().item(), values.max().item())
-        centre = self.loc + self.scale * mean.item()
-        return Moments(
-            centre,
-            self.scale * math.sqrt(variance.item()),
-            self.scale**4 * fourth.item(),
-            math.inf if self.low == -math.inf else max(centre - ends[0], ends[1] - centre),
-        )
-
-    def _grid(self) -> tuple[Tensor, Tensor]:
+    def grid(self) -> tuple[Tensor, Tensor]:
         """Return the middles of fine cells over all of the law's mass, and the cells' probabilities."""
         low, high = self._low, self._high
         if self.normal:  # a window below the mean: the density falls by exp(-40) within 40 / |high| of its end
@@ -112,6 +88,33 @@ class Distribution:
         below = torch.special.erfc(edges * -math.sqrt(0.5)) if self.normal else edges
         middles = (edges[1:] + edges[:-1]) / 2
         return -middles if self._mirrored else middles, below.diff()
+
+
+@functools.lru_cache(maxsize=1024)  # a model has few laws, and those of narrow types cost a sum over all their numbers
+def moments_of(law: Law, dtype: torch.dtype) -> Moments | None:
+    """Return the moments of the law's values after rounding to `dtype`; None if its numbers reach none of them."""
+    about = Distribution(law)
+    if dtype.itemsize <= 2:
+        values = _all_values(dtype)
+        below, to = about.rounded_cdf(values, dtype)
+        z, weights = (values - about.loc) / about.scale, to - below
+    else:
+        z, weights = about.grid()
+    if not weights.sum() > 0:
+        return None
+    weights = weights / weights.sum()
+    mean = (z * weights).sum()
+    squares = (z - mean).square_()
+    variance, fourth = (squares * weights).sum(), (squares.square() * weights).sum()
+    values = about.loc + about.scale * z[weights > 0]
+    ends = (about.low, about.high) if dtype.itemsize > 2 else (values.min().item(), values.max().item())
+    centre = about.loc + about.scale * mean.item()
+    return Moments(
+        centre,
+        about.scale * math.sqrt(variance.item()),
+        about.scale**4 * fourth.item(),
+        math.inf if about.low == -math.inf else max(centre - ends[0], ends[1] - centre),
+    )
 
 
 def nearest_in_window(value: float, low: float, high: float, dtype: torch.dtype) -> float:

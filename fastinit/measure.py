@@ -116,7 +116,7 @@ class Places:
         if not mask.any():
             return None
         for taken in self._taken[len(prefix) + 1 :]:
-            mask = mask.unsqueeze(-1) & taken
+            mask = mask.unsqueeze(-1) & taken  # of the piece's shape
         return mask
 
     def hold(self, places: Sequence[Tensor]) -> Tensor:
@@ -133,27 +133,36 @@ class Division:
     def __init__(self, shape: Sequence[int], parts: Sequence[Index]) -> None:
         self.shape = tuple(shape) or (1,)
         self._parts = [Places(index, self.shape) for index in parts]
-        self.counts = [math.prod(self.shape)] if not parts else [0] * (len(parts) + 1)
-        if parts:
-            for piece in pieces(self.shape):
-                for which, mask in self._masks(piece):
-                    self.counts[which] += int(mask.sum())
+        self.counts = [0] * (len(parts) + 1)
+        if not parts:
+            self.counts[0] = math.prod(self.shape)
+            return
+        for piece in pieces(self.shape):
+            for which, mask in self._masks(piece):
+                prefix, start, stop = piece
+                whole = (stop - start) * math.prod(self.shape[len(prefix) + 1 :])
+                self.counts[which] += whole if mask is None else int(mask.sum())
 
     def split(self, read: Read) -> Iterator[tuple[int, Tensor]]:
         """Yield the elements in order: what no part takes with 0, the rest with the number of its part, from 1."""
         for piece in pieces(self.shape):
             values = read(*piece)
-            if not self._parts:
-                yield 0, values.reshape(-1)
-            for which, mask in self._masks(piece) if self._parts else ():
-                yield which, values[mask]
+            for which, mask in self._masks(piece):
+                yield which, values.reshape(-1) if mask is None else values[mask]
 
-    def _masks(self, piece: tuple[tuple[int, ...], int, int]) -> Iterator[tuple[int, Tensor]]:
-        prefix, start, stop = piece
-        free = torch.ones(stop - start, *self.shape[len(prefix) + 1 :], dtype=torch.bool)
+    def _masks(self, piece: tuple[tuple[int, ...], int, int]) -> Iterator[tuple[int, Tensor | None]]:
+        """Yield what has elements in a piece, with where they are: None for everywhere."""
+        free: Tensor | None = None
         for which in range(len(self._parts), 0, -1):
             mask = self._parts[which - 1].within(*piece)
-            if mask is not None:
-                yield which, mask & free
-                free &= ~mask
+            if mask is None:
+                continue
+            mine = mask if free is None else mask & free
+            free = ~mask if free is None else free & ~mask
+            if mine.all():
+                yield which, None
+                return
+            yield which, mine
+            if not free.any():
+                return
         yield 0, free

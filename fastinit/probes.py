@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fastinit.bounds import all_equal, binomial_limit, ks_limit, limits
-from fastinit.distributions import Distribution, nearest_in_window
+from fastinit.distributions import Distribution, moments_of, nearest_in_window
 from fastinit.laws import KEYLESS, Law
 from fastinit.measure import SAMPLE, Gather, Statistics, evenly, workable
 
@@ -101,7 +101,7 @@ class _Independent(Probe):
         self, statistics: Statistics, distribution: Distribution, sample: Tensor, alpha: float, uncertain: float = 0.0
     ) -> Iterator[str]:
         """Compare with the law; `uncertain`: the part of all values that may have gone from zero to its neighbours."""
-        moments = distribution.moments(self._dtype)
+        moments = moments_of(self._law, self._dtype)
         if moments is None:
             yield f"{self._dtype} has no numbers where the law has values"
             return
