@@ -188,24 +188,35 @@ class _Orthogonal(Probe):
         matrix = self._gather.values.reshape(self._shape).double()
         if not matrix.isfinite().all():
             return  # which is said of all elements already
-        gram = matrix @ matrix.mT if self._wide else matrix.mT @ matrix
+        vectors = matrix if self._wide else matrix.mT
         square = self._gain**2
-        off = (gram - square * torch.eye(gram.shape[0], dtype=torch.float64)).abs().max().item()
-        if off > self._tolerance():
-            yield f"|QᵀQ - gain²| reaches {off:.2g}, above {self._tolerance():.2g}"
+        off = (vectors @ vectors.mT - square * torch.eye(len(vectors), dtype=torch.float64)).abs()
+        most = self._tolerance()
+        limit = torch.full_like(off, most)
+        # Between two different vectors, roundings up and down cancel as a sum of numbers that are independent and
+        # bounded by half an eps of a product each (Hoeffding); of float8, that is much less than most.
+        squares = vectors.square()
+        spread = (squares @ squares.mT).mul_(2 * math.log(2 * off.numel() / alpha)).sqrt_()
+        together = spread.mul_(torch.finfo(self._dtype).eps * 1.2).add_(self._computed())
+        limit = torch.minimum(limit, together.fill_diagonal_(most))
+        if (off > limit).any():
+            yield f"|QᵀQ - gain²| reaches {off.max().item():.2g}, above {limit[off > limit].min().item():.2g}"
         total = statistics.count * statistics.rms(0.0) ** 2
-        if abs(total - self._vectors * square) > self._vectors * self._tolerance():
+        if abs(total - self._vectors * square) > self._vectors * most:
             yield f"the squares of all elements add up to {total:.6g}, not {self._vectors * square:.6g}"
 
     def _tolerance(self) -> float:
-        # Of a product of two vectors of length g whose elements are off by half an eps of themselves and half of the
-        # smallest number (Cauchy and Schwarz), and of a factorisation in float32, or in float64 of float64.
+        # Of a product of two vectors of length `gain` whose elements are off by half an eps of themselves (Cauchy and
+        # Schwarz).
+        return 1.1 * self._gain**2 * torch.finfo(self._dtype).eps + self._computed()
+
+    def _computed(self) -> float:
+        # Of a factorisation in float32, or in float64 of float64, and of numbers so small that they round to multiples
+        # of the smallest one.
         about = torch.finfo(self._dtype)
-        computed = torch.finfo(torch.float64 if self._dtype is torch.float64 else torch.float32).eps
-        root = math.sqrt(self._length)
-        gain = abs(self._gain)
-        rounded = gain * about.eps + about.smallest_normal * about.eps * root
-        return 1.01 * gain * rounded + 16 * computed * root * gain**2
+        eps = torch.finfo(torch.float64 if self._dtype is torch.float64 else torch.float32).eps
+        root, gain = math.sqrt(self._length), abs(self._gain)
+        return root * gain * (16 * eps * gain + about.smallest_normal * about.eps)
 
 
 def probe_of(law: Law | None, dtype: torch.dtype, shape: Sequence[int], count: int) -> Probe:
