@@ -68,24 +68,22 @@ class CheckReport(Tabular):
             rows.append(row._asdict() | plain | numbers)
         return {"ok": self.ok, "problems": self.problems, "rows": rows}
 
-    def table(self) -> Table:
-        return Table(
-            ("tensor", "shape", "type", "mean", "std", "min", "max", "KS", "verdict", "law"),
-            [
-                (
-                    row.name + "".join(f" = {name}" for name in row.tied),
-                    shape_text(row.shape),
-                    dtype_text(row.dtype),
-                    *(_number(value) for value in (row.mean, row.std, row.min, row.max)),
-                    "" if row.ks is None else f"{row.ks:.4f}",
-                    row.verdict,
-                    "-" if row.law is None else str(row.law),
-                )
-                for row in self.rows
-            ],
-            "<<<>>>>><<",
-            ["" if row.verdict == "ok" else "bold red" for row in self.rows],
-        )
+    def tables(self) -> list[Table]:
+        head = ("tensor", "shape", "type", "mean", "std", "min", "max", "KS", "verdict", "law")
+        rows = [
+            (
+                row.name + "".join(f" = {name}" for name in row.tied),
+                shape_text(row.shape),
+                dtype_text(row.dtype),
+                *(_number(value) for value in (row.mean, row.std, row.min, row.max)),
+                "" if row.ks is None else f"{row.ks:.4f}",
+                row.verdict,
+                "-" if row.law is None else str(row.law),
+            )
+            for row in self.rows
+        ]
+        styles = ["" if row.verdict == "ok" else "bold red" for row in self.rows]
+        return [Table(head, rows, "<<<>>>>><<", styles)]
 
     def under(self) -> list[str]:
         lines = [f"{row.name}: {row.verdict}{': ' if row.note else ''}{row.note}" for row in self.failures]

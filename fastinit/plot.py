@@ -59,10 +59,13 @@ class _Sample(NamedTuple):
 def plot(rows: Sequence[Row], tensors: dict[str, Tensor], path: str | os.PathLike[str]) -> list[str]:
     """Draw the tensors that the rows name, and return the paths of the files written."""
     try:
-        import matplotlib.figure  # noqa: F401
+        import matplotlib.figure
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install torch-fastinit[plot]") from error
     target = Path(path)
+    known = matplotlib.figure.Figure().canvas.get_supported_filetypes()
+    if target.suffix[1:] not in known:
+        raise ValueError(f"path must end in {', '.join(f'.{suffix}' for suffix in sorted(known))}, got {str(path)!r}")
     samples = [sample for row in rows for sample in _samples(row, tensors[row.name])]
     if not samples:
         raise ValueError("there is nothing to draw: no tensor of the report has memory")
@@ -226,7 +229,7 @@ def _density(law: Law, vector: int) -> Callable[[Tensor], Tensor] | None:
         return Distribution(Law("normal", (0.0, second, 0.0, 0.0))).density if second else None
     if law.kind == "orthogonal" and first and vector > 2:  # that of a coordinate of a point on the sphere
         scale = math.exp(math.lgamma(vector / 2) - math.lgamma((vector - 1) / 2)) / math.sqrt(math.pi) / abs(first)
-        return lambda x: scale * (1 - (x / first) ** 2).clamp_(min=0.0) ** ((vector - 3) / 2)
+        return lambda x: torch.where(x.abs() < abs(first), scale * (1 - (x / first) ** 2) ** ((vector - 3) / 2), 0.0)
     if law.kind not in ("uniform", "normal", "trunc_normal"):
         return None
     level = first == second if law.kind == "uniform" else second == 0

@@ -87,31 +87,36 @@ class InitReport(Tabular):
         owned = owned_parameters(model)[0] | owned_buffers(model)
         return {name: tensor for name, (tensor, _, _) in owned.items()}
 
-    def table(self) -> Table:
-        return Table(
-            ("parameter", "shape", "type", "rule", "values"),
-            [
-                (
-                    row.name + "".join(f" = {name}" for name in row.tied),
-                    shape_text(row.shape),
-                    dtype_text(row.dtype),
-                    "-" if row.rule is None else str(row.rule),
-                    self._wrote(row),
-                )
-                for row in self.rows
-            ],
-            "<><><",
-        )
+    def tables(self) -> list[Table]:
+        rows = [
+            (
+                row.name + "".join(f" = {name}" for name in row.tied),
+                shape_text(row.shape),
+                dtype_text(row.dtype),
+                "-" if row.rule is None else str(row.rule),
+                self._wrote(row),
+            )
+            for row in self.rows
+        ]
+        groups = [
+            (
+                str(group.rule),
+                str(group.parameters),
+                f"{group.elements:,}",
+                f"{group.seconds:.3f}",
+                repr(self.recipe.rules[group.rule]),
+            )
+            for group in self.groups
+        ]
+        tables = [Table(("parameter", "shape", "type", "rule", "values"), rows, "<><><")]
+        if groups:
+            tables.append(Table(("rule", "parameters", "elements", "seconds", ""), groups, ">>>><"))
+        return tables
 
     def under(self) -> list[str]:
-        groups = [
-            (str(group.rule), str(group.parameters), f"{group.elements:,}", f"{group.seconds:.3f}",
-             repr(self.recipe.rules[group.rule]))
-            for group in self.groups
-        ]  # fmt: skip
-        elements = sum(group.elements for group in self.groups)
-        head = ("rule", "parameters", "elements", "seconds", "")
-        return [*Table(head, groups, ">>>><").lines(), "", f"{elements:,} elements in {self.seconds:.3f} s"]
+        filled = [group.elements for group in self.groups] or [row.shape.numel() for row in self.rows]
+        wrote = f"{sum(filled):,} elements"
+        return [f"{wrote} in {self.seconds:.3f} s" if self.seconds else f"{wrote}, nothing written"]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_model": None}  # a copy in another process has no model to look at

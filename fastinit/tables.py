@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import Group
 
 
 class Table(NamedTuple):
@@ -30,14 +30,14 @@ class Table(NamedTuple):
 
 
 class Tabular(ABC):
-    """A report that is a table with a few lines under it."""
+    """A report of tables, with a few lines under them."""
 
     @abstractmethod
-    def table(self) -> Table: ...
+    def tables(self) -> list[Table]: ...
 
     @abstractmethod
     def under(self) -> list[str]:
-        """Return the lines under the table."""
+        """Return the lines under the tables."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -60,28 +60,26 @@ class Tabular(ABC):
         print(self)
 
     def __str__(self) -> str:
-        return "\n".join((*self.table().lines(), "", *self.under()))
+        lines = [line for table in self.tables() for line in (*table.lines(), "")]
+        return "\n".join((*lines, *self.under()))
 
-    def __rich__(self) -> "RichTable":
+    def __rich__(self) -> "Group":
         from rich import box
+        from rich.console import Group
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = self.table()
-        drawn = RichTable(
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-            collapse_padding=True,
-            caption=Text("\n".join(self.under())),
-            caption_justify="left",
-        )
-        for name, side in zip(table.head, table.sides, strict=True):
-            # Words are folded where the terminal is narrow, numbers last, and nothing is cut off.
-            number = side == ">"
-            drawn.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
-        for row, style in zip(table.rows, table.styles or [""] * len(table.rows), strict=True):
-            drawn.add_row(*map(Text, row), style=style)
-        return drawn
+        drawn = []
+        for table in self.tables():
+            one = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+            for name, side in zip(table.head, table.sides, strict=True):
+                # Words are folded where the terminal is narrow, numbers last, and nothing is cut off.
+                number = side == ">"
+                one.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
+            for row, style in zip(table.rows, table.styles or [""] * len(table.rows), strict=True):
+                one.add_row(*map(Text, row), style=style)
+            drawn.append(one)
+        return Group(*drawn, Text("\n".join(self.under())))
 
 
 def shape_text(shape: Sequence[int]) -> str:
