@@ -137,6 +137,7 @@ def _law_pages(samples: Sequence[_Sample]) -> Iterator["Figure"]:
         axes.text(0.03, 0.97, f"{tensors}\n{count:,} elements", fontsize=6.5, va="top", transform=axes.transAxes,
                   parse_math=False)  # fmt: skip
         _histogram(axes, torch.cat(values), law, group[0].vector, headroom=1.3)
+        axes.locator_params(axis="x", nbins=5)
         axes.tick_params(labelsize=7)
 
     title = "Values by law, the largest first: histogram, and the law's density as a line"
@@ -156,8 +157,9 @@ def _layer_pages(samples: Sequence[_Sample]) -> Iterator["Figure"]:
         varied = [one for one in varied if one.name in largest]
 
     def draw(axes: "Axes", sample: _Sample) -> None:
-        axes.set_title(f"{_short(sample.name, 34)}\n{sample.about}", fontsize=5.5, parse_math=False, pad=2)
+        axes.set_title(f"{_short(sample.name, 46)}\n{sample.about}", fontsize=5.5, parse_math=False, pad=2)
         _histogram(axes, sample.values, sample.law, sample.vector, headroom=1.05)
+        axes.locator_params(axis="x", nbins=4)
         axes.tick_params(labelsize=5.5, length=2, pad=1.5)
         axes.set_yticks([])
 
@@ -175,6 +177,9 @@ def _pages(
 
     on_page = grid.rows * grid.columns
     pages = math.ceil(len(items) / on_page)
+    if pages == 1:  # as large as they can be
+        columns = min(grid.columns, math.ceil(math.sqrt(len(items))))
+        grid = grid._replace(rows=math.ceil(len(items) / columns), columns=columns)
     for page in range(pages):
         shown = items[page * on_page : (page + 1) * on_page]
         figure = Figure(figsize=_SIZE)
@@ -191,7 +196,6 @@ def _pages(
 
 
 def _histogram(axes: "Axes", values: Tensor, law: Law | None, vector: int, headroom: float) -> None:
-    axes.locator_params(axis="x", nbins=5)
     density: Callable[[Tensor], Tensor] | None = None if law is None else _density(law, vector)
     share = 1.0
     if law is not None and law.kind == "sparse":  # whose zeros would be a needle without a scale
