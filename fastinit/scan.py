@@ -57,12 +57,12 @@ def scan(read: Read, dtype: torch.dtype, subjects: Sequence[Subject], alpha: flo
 
 
 def _finding(count: int, statistics: Statistics, probe: Probe, law: Law | None, alpha: float) -> Finding:
-    faults = list(probe.faults(statistics, alpha)) if count else []
     zero = statistics.min == statistics.max == 0
     bad = [f"{n:,} {what}" for n, what in ((statistics.nans, "NaN"), (statistics.infinities, "infinite")) if n]
-    if law is not None and law.kind == "constant" and not faults:
-        bad = []  # it is NaN or infinite because the rule says so
-    if bad:
+    # A constant may be NaN or infinite because the rule says so; other laws have no such values to compare.
+    comparable = count > 0 and (not bad or (law is not None and law.kind == "constant"))
+    faults = list(probe.faults(statistics, alpha)) if comparable else []
+    if bad and (faults or not comparable):
         verdict, notes = ("nan" if statistics.nans else "inf"), bad
     elif faults:
         verdict, notes = ("all zero" if zero else "out of law"), faults
