@@ -31,7 +31,7 @@ class Probe:
         """See the elements from number `first` on, in the type that the tensor has (float8: as float32)."""
 
     def faults(self, statistics: Statistics, alpha: float) -> Iterator[str]:
-        """Yield what is wrong with finite values; a test that is not exact has a false-alarm rate of `alpha` at most."""
+        """Yield what is wrong with finite values; `alpha` is the false-alarm rate of each test by chance."""
         return iter(())
 
 
