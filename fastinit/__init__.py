@@ -2,9 +2,9 @@
 
 from fastinit import recipes as recipes
 from fastinit._version import __version__ as __version__
-from fastinit.check import CheckReport, check_model
-from fastinit.checkpoint import save_checkpoint
-from fastinit.from_checkpoint import from_checkpoint
+from fastinit.check.model import CheckReport, check_model
+from fastinit.checkpoint.source import from_checkpoint
+from fastinit.checkpoint.writer import save_checkpoint
 from fastinit.init import *  # noqa: F403
 from fastinit.init import __all__ as _init_names
 from fastinit.init import _calculate_correct_fan as _calculate_correct_fan

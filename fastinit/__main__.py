@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def check(folder: str, json_path: str | None) -> None:
     """Print what the folder's files hold; the exit status is 1 where something is wrong."""
-    from fastinit.check_folder import check_folder
+    from fastinit.check.folder import check_folder
 
     try:
         report = check_folder(folder)

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from fastinit import recipes
-from fastinit.checkpoint import save_checkpoint
+from fastinit.checkpoint.shards import open_folder
+from fastinit.checkpoint.writer import save_checkpoint
 from fastinit.recipe import Recipe
-from fastinit.shards import open_folder
 
 _DTYPES = ("float32", "bfloat16", "float16", "float64", "float8_e4m3fn", "float8_e5m2")
 # What configurations call the arguments of recipes.

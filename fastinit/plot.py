@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from fastinit.distributions import Distribution
+from fastinit.check.distributions import Distribution
+from fastinit.check.measure import Places, evenly
 from fastinit.laws import Law
-from fastinit.measure import Places, evenly
 from fastinit.parameters import is_plain
 from fastinit.plan import Row
 from fastinit.tables import dtype_text, shape_text

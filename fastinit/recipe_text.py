@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastinit import init
-from fastinit.from_checkpoint import from_checkpoint
+from fastinit.checkpoint.source import from_checkpoint
 from fastinit.function_laws import NAMES
 from fastinit.rule import Part, Rule, chunk, keep, padding_row
 from fastinit.selection import RecipeError

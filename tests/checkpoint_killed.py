@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 import torch
 from small_model import RECIPE, Small
 
-from fastinit import checkpoint, save_checkpoint, shards
+from fastinit import save_checkpoint
+from fastinit.checkpoint import shards, writer
 
 SHARDS = 4
 
@@ -83,7 +84,7 @@ def whole(folder: Path) -> dict[str, bytes]:
 def main() -> None:
     root = Path(sys.argv[1])
     torch.set_num_threads(1)
-    checkpoint._BUFFER = 256  # so that a shard takes several writes
+    writer._BUFFER = 256  # so that a shard takes several writes
     save(root / "reference")
     reference = whole(root / "reference")
     assert len([name for name in reference if name.startswith("model-")]) == SHARDS

@@ -13,10 +13,10 @@ from reference import DTYPES, neighbour
 
 import fastinit
 from fastinit import Key, laws
-from fastinit.bounds import all_equal, binomial_limit, ks_limit, limits
-from fastinit.distributions import Distribution, moments_of, nearest_in_window
-from fastinit.measure import Statistics, evenly
-from fastinit.probes import distance
+from fastinit.check.bounds import all_equal, binomial_limit, ks_limit, limits
+from fastinit.check.distributions import Distribution, moments_of, nearest_in_window
+from fastinit.check.measure import Statistics, evenly
+from fastinit.check.probes import distance
 
 SHAPE = (1,)
 CASES = {

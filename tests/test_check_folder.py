@@ -18,7 +18,7 @@ from torch import nn
 import fastinit
 from fastinit import Part, Recipe, Rule, padding_row, save_checkpoint
 from fastinit.__main__ import main
-from fastinit.check_folder import check_folder
+from fastinit.check.folder import check_folder
 
 REST = Rule(fastinit.keep)
 
@@ -216,7 +216,7 @@ def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
     model = nn.Linear(2**14, 2**14, bias=False, device="meta")
     save_checkpoint(model, Recipe([Rule(fastinit.normal_)]), tmp_path, dtype=torch.bfloat16)
     code = (
-        "import re, sys; from pathlib import Path; from fastinit.check_folder import check_folder\n"
+        "import re, sys; from pathlib import Path; from fastinit.check.folder import check_folder\n"
         "kib = lambda field: int(re.search(field + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
         "before = kib('VmRSS'); assert check_folder(sys.argv[1]).ok; print(kib('VmHWM') - before)"
     )

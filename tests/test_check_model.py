@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import fastinit
 from fastinit import CheckReport, Part, Recipe, RecipeError, Rule, check_model, chunk, init_model_, keep, padding_row
-from fastinit.check import CheckRow
+from fastinit.check.model import CheckRow
 
 
 def one(rule: Rule, tensor: Tensor) -> CheckRow:

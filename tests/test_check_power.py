@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import fastinit
 from fastinit import Key, Recipe, Rule, check_model, init_model_
-from fastinit.measure import reader
+from fastinit.check.measure import reader
+from fastinit.check.scan import Subject, scan
 from fastinit.rule import Rule as AnyRule
-from fastinit.scan import Subject, scan
 
 ALPHA = 0.01
 KEYS = 60

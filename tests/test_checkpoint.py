@@ -15,10 +15,8 @@ from small_model import RECIPE, Small, tied_model
 from torch import Tensor, nn
 
 import fastinit
-import fastinit.checkpoint as checkpoint
-import fastinit.manifest as manifest
-import fastinit.shards as shards
 from fastinit import Key, Part, Recipe, RecipeError, Rule, init_model_, keep, padding_row, save_checkpoint
+from fastinit.checkpoint import manifest, shards, writer
 
 
 def loaded(folder: Path) -> dict[str, Tensor]:
@@ -89,7 +87,7 @@ VARIED = Recipe([
 def test_it_holds_what_init_model_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_shard_size: int | str, buffer: int
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_BUFFER", buffer)  # a small one cuts tensors into many pieces
+    monkeypatch.setattr(writer, "_BUFFER", buffer)  # a small one cuts tensors into many pieces
     monkeypatch.setattr(manifest, "_PIECE", buffer)
     model = Varied()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

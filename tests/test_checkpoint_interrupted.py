@@ -20,7 +20,8 @@ from small_model import RECIPE, Small
 from torch import Tensor, nn
 
 import fastinit
-from fastinit import Key, Recipe, Rule, checkpoint, save_checkpoint, shards
+from fastinit import Key, Recipe, Rule, save_checkpoint
+from fastinit.checkpoint import shards, writer
 
 HERE = Path(__file__).parent
 IMPORT = f"import sys; sys.path.insert(0, {str(HERE)!r}); import test_checkpoint_interrupted as t; "
@@ -143,7 +144,7 @@ def test_each_file_is_on_the_disk_before_it_has_its_name_and_the_index_is_last(
         return os.path.basename(path)
 
     monkeypatch.setattr(shards, "write", noted("write", shards.write, lambda file, data: name_of(file)))
-    monkeypatch.setattr(checkpoint, "write", shards.write)
+    monkeypatch.setattr(writer, "write", shards.write)
     monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync, name_of))
     monkeypatch.setattr(os, "replace", noted("replace", os.replace, lambda old, new: os.path.basename(old)))
     save(tmp_path)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import torch
 
+from fastinit.check.measure import Division, Read, Statistics, workable
+from fastinit.check.probes import Probe, probe_of
 from fastinit.laws import Law
-from fastinit.measure import Division, Read, Statistics, workable
-from fastinit.probes import Probe, probe_of
 from fastinit.rule import Index
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fastinit.bounds import all_equal, binomial_limit, ks_limit, limits
-from fastinit.distributions import Distribution, moments_of, nearest_in_window
+from fastinit.check.bounds import all_equal, binomial_limit, ks_limit, limits
+from fastinit.check.distributions import Distribution, moments_of, nearest_in_window
+from fastinit.check.measure import SAMPLE, Gather, Statistics, evenly, workable
 from fastinit.laws import KEYLESS, Law
-from fastinit.measure import SAMPLE, Gather, Statistics, evenly, workable
 
 # What can be wrong by chance in one tensor: mean, std (on two sides), the farthest value, all values equal, the
 # distribution function, and the number of zeros of sparse.

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fastinit.check import CheckReport, CheckRow, alpha_of, rows_of
+from fastinit.check.measure import Read
+from fastinit.check.model import CheckReport, CheckRow, alpha_of, rows_of
+from fastinit.check.scan import Subject, scan
+from fastinit.checkpoint.manifest import MANIFEST
+from fastinit.checkpoint.shards import DTYPES
 from fastinit.laws import KINDS, Law
-from fastinit.manifest import MANIFEST
-from fastinit.measure import Read
-from fastinit.scan import Subject, scan
-from fastinit.shards import DTYPES
 
 _TYPES = {name: dtype for dtype, name in DTYPES.items()}
 _SHOWN = 5  # names of a kind in a message

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fastinit.checkpoint.shards import DTYPES, INDEX
 from fastinit.rule import Source
-from fastinit.shards import DTYPES, INDEX
 
 _TYPES = {name: dtype for dtype, name in DTYPES.items()}
 _SINGLE = "model.safetensors"

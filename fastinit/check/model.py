@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from fastinit.check.measure import reader
+from fastinit.check.probes import RANDOM, TESTS
+from fastinit.check.scan import Finding, Subject, scan
 from fastinit.laws import Law
-from fastinit.measure import reader
 from fastinit.parameters import is_plain
 from fastinit.plan import Entry, make_plan
-from fastinit.probes import RANDOM, TESTS
 from fastinit.recipe import Recipe
-from fastinit.scan import Finding, Subject, scan
 from fastinit.tables import Table, Tabular, dtype_text, shape_text
 
 FALSE_ALARMS = 1e-6  # probability that anything at all is flagged where every value is right

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from fastinit._version import __version__
+from fastinit.checkpoint.shards import Folder, Shard
 from fastinit.fill import unit, write_piece
 from fastinit.key import Key
 from fastinit.laws import Law
 from fastinit.plan import Entry, Plan
 from fastinit.rule import Index, keep
-from fastinit.shards import Folder, Shard
 
 MANIFEST = "fastinit.json"
 _PIECE = 2**24  # elements

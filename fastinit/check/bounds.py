@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from fastinit.distributions import Distribution, Moments
+from fastinit.check.distributions import Distribution, Moments
 
 
 class Limits(NamedTuple):

@@ -17,13 +17,23 @@ import torch
 from torch import nn
 
 from fastinit.buffers import make_buffers
+from fastinit.checkpoint.manifest import MANIFEST, manifest_of, refuse_other
+from fastinit.checkpoint.shards import (
+    INDEX,
+    Folder,
+    Shard,
+    TensorSpec,
+    index_of,
+    layout,
+    open_folder,
+    parse_size,
+    write,
+)
 from fastinit.fill import unit, write_piece
 from fastinit.key import Key
-from fastinit.manifest import MANIFEST, manifest_of, refuse_other
 from fastinit.plan import Entry, Plan, make_plan
 from fastinit.recipe import Recipe
 from fastinit.report import InitReport
-from fastinit.shards import INDEX, Folder, Shard, TensorSpec, index_of, layout, open_folder, parse_size, write
 
 _BUFFER = 2**26  # bytes filled at a time: tens of milliseconds, beside which starting threads is nothing
 _SINGLE = "model.safetensors"
