@@ -104,11 +104,11 @@ def write_piece(plan: Plan, entry: Entry, out: Tensor, first: int, key: Key) -> 
             rule.initialiser.read(entry.name, out, first)
         elif entry.law is None or entry.dtype not in _ops.DTYPES:
             _call(rule.initialiser, entry.name, out.view(entry.shape), plan.arguments(entry.name, rule), key)
-        elif unit(plan, entry) == 1:
-            _ops.fill_([out], [entry.law], [own.shard((entry.shape.numel(),), (first,))])
-        else:
+        elif entry.law.kind in (*_WHOLE, *_BY_ROWS):
             rows = out.view(-1, *entry.shape[1:])
             _ops.fill_([rows], [entry.law], [_rows_of(entry.shape, rows, first // rows[0].numel(), own)])
+        else:
+            _ops.fill_([out], [entry.law], [own.shard((entry.shape.numel(),), (first,))])
         if entry.parts:
             _write_parts(entry, out.view(-1, *entry.shape[1:]), first // entry.shape[1:].numel(), key)
     except Exception as error:

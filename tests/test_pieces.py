@@ -77,6 +77,25 @@ def test_pieces_of_a_matrix(law: str, size: int) -> None:
         assert torch.equal(pieced(plan, step)["w"], model.w)
 
 
+@pytest.mark.parametrize(
+    ("rule", "shape"),
+    [
+        (Rule(fastinit.eye_), (5, 1)),
+        (Rule(fastinit.dirac_), (5, 1, 1)),
+        (Rule(fastinit.orthogonal_), (1, 1)),
+        (Rule(fastinit.sparse_, sparsity=0.5), (1, 1)),
+        (Rule(fastinit.eye_, parts=Part(normal_, 2)), (5, 1)),
+        (Rule(normal_, parts=Part(fastinit.uniform_, slice(1, 4))), (5, 1)),
+    ],
+)
+def test_pieces_of_tensors_with_rows_of_one_element(rule: Rule, shape: tuple[int, ...]) -> None:
+    model = nn.ParameterDict({"w": torch.full(shape, 99.0)})
+    plan = make_plan(model, Recipe([rule]))
+    init_model_(model, Recipe([rule]), KEY)
+    for step in (1, 2, 9):
+        assert torch.equal(pieced(plan, step)["w"], model.w), step
+
+
 def test_what_the_recipe_leaves_alone_is_copied() -> None:
     model = nn.BatchNorm2d(7)
     with torch.no_grad():
