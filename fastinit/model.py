@@ -48,8 +48,9 @@ def init_model_(
     device: of what is made for the meta device: "cpu" (which None means too).
     dtype: of the floating-point parameters made for the meta device; their own if None. Buffers keep theirs.
     strict: a parameter, or a buffer on the meta device, that no rule matches is an error; otherwise it is left alone.
-    only: canonical names, or globs over them, such as the missing keys that `load_state_dict` returns; what they do not
-        name is left alone and needs no rule.
+    only: a canonical name or a glob over them, or a list of such, as the missing keys that `load_state_dict` returns;
+        what they do not name is left alone and needs no rule. Names in a list choose a tied tensor where all of its
+        names are among them: `load_state_dict` has it missing under one name when it is in the file under another.
     buffers: a buffer on the meta device, or one that `only` names whole, which no rule (with `buffers=`) takes is an
         "error"; with "reset", its module makes it by its own reset_buffers, init_non_persistent_buffers (timm),
         reset_running_stats, the _init_weights of the module above it (transformers, timm) or reset_parameters, and if

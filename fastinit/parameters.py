@@ -57,16 +57,24 @@ def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tupl
     return owned, tied
 
 
-def owned_buffers(model: nn.Module) -> dict[str, Owned]:
-    """Return the distinct buffers by canonical name, in order, each under the first of its names."""
+def owned_buffers(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
+    """Return the distinct buffers by canonical name, in order, and the other names of those that are held twice."""
+    first: dict[int, str] = {}
     owned: dict[str, Owned] = {}
-    first: set[int] = set()
+    tied: dict[str, tuple[str, ...]] = {}
     for prefix, module in modules(model):
         for own, buffer in module._buffers.items():
-            if buffer is not None and id(buffer) not in first:
-                first.add(id(buffer))
-                owned[prefix + own] = buffer, module, own
-    return owned
+            if buffer is None:
+                continue
+            name = prefix + own
+            if type(buffer) is not Tensor and is_lazy(buffer):
+                raise RecipeError(f"buffer {name!r} has no shape yet; call the lazy model once first")
+            first_name = first.setdefault(id(buffer), name)
+            if first_name is name:
+                owned[name] = buffer, module, own
+            elif first_name != name:
+                tied[first_name] = (*tied.get(first_name, ()), name)
+    return owned, tied
 
 
 def surroundings(model: nn.Module) -> dict[str, tuple[type, ...]]:

@@ -117,12 +117,12 @@ def make_plan(
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype must be a floating-point torch.dtype, got {dtype!r}")
     parameters, tied = owned_parameters(model)
-    others = owned_buffers(model)
+    others, same = owned_buffers(model)
     if not in_place:
         others = {name: one for name, one in others.items() if one[2] not in one[1]._non_persistent_buffers_set}
     asked: set[str] = set()  # by a name of their own in `only`
     if only is not None:
-        chosen, asked = _selected(model, [*parameters, *others], tied, [only] if isinstance(only, str) else only)
+        chosen, asked = _selected(model, [*parameters, *others], tied | same, only)
         parameters = {name: one for name, one in parameters.items() if name in chosen}
         others = {name: one for name, one in others.items() if name in chosen}
     around = surroundings(model) if any(rule.inside is not None for rule in recipe.rules) else {}
@@ -135,20 +135,27 @@ def make_plan(
 
 
 def _selected(
-    model: nn.Module, names: Iterable[str], tied: dict[str, tuple[str, ...]], globs: Sequence[str]
+    model: nn.Module, names: Iterable[str], tied: dict[str, tuple[str, ...]], only: str | Sequence[str]
 ) -> tuple[set[str], set[str]]:
-    """Return the names that the globs choose, and those among them that were given whole."""
-    first = {name: name for name in names} | {other: name for name, others in tied.items() for other in others}
+    """Return the names that `only` chooses, and those among them that were given whole."""
+    globs = [only] if isinstance(only, str) else list(only) if isinstance(only, Iterable) else [only]
+    if not all(isinstance(glob, str) for glob in globs):
+        raise TypeError(f"only must be a name, a glob over names, or a list of them, got {only!r}")
+    names = [*names]
+    first = {name: name for name in names} | {other: name for name in names for other in tied.get(name, ())}
     chosen: set[str] = set()
-    asked: set[str] = set()
+    whole: set[str] = set()
     for glob in globs:
         name = glob if glob in first else canonical_name(model, glob)
         if name in first:
-            asked.add(first[name])
+            whole.add(name)
         elif hits := [first[name] for name in first if fnmatchcase(name, glob)]:
             chosen.update(hits)
         else:
             raise RecipeError(f"only: {glob!r} matches no parameter or buffer of the model")
+    asked = {first[name] for name in whole}
+    if not isinstance(only, str):  # as missing keys, among which is every name that the checkpoint has not
+        asked = {name for name in asked if whole.issuperset(tied.get(name, ())) and name in whole}
     return chosen | asked, asked
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_model import RECIPE, Small, on_meta, same, values
+from small_model import RECIPE, Small, on_meta, same, tied_model, values
 from torch import Tensor, nn
 
 import fastinit
@@ -231,6 +231,41 @@ def test_only_missing_keys_fills_what_a_checkpoint_lacks_and_touches_nothing_els
         expected = uniform_(torch.empty(5), -0.5, 0.25, generator=Key(1).fold_in(name))
         if not isinstance(model, nn.Sequential):  # there the recipe's names="head.bias" is another name
             assert torch.equal(inner.head.bias, expected)
+
+
+def test_a_tied_weight_that_the_checkpoint_has_under_another_name_is_not_missing() -> None:
+    model = tied_model()
+    loaded = {name: one.detach().clone() for name, one in model.state_dict().items() if name.startswith("embedding.")}
+    result = model.load_state_dict(loaded, strict=False)
+    assert "head.weight" in result.missing_keys
+    report = init_model_(model, RECIPE, only=result.missing_keys, buffers="reset")
+    assert torch.equal(model.head.weight, loaded["embedding.weight"])
+    assert "embedding.weight" not in {row.name for row in report.rows}
+    assert {"head.bias", "conv.weight"} <= {row.name for row in report.rows}
+    names = ["head.weight", "embedding.weight"]
+    assert [row.name for row in init_model_(model, RECIPE, only=names).rows] == ["embedding.weight"]
+    assert not torch.equal(model.head.weight, loaded["embedding.weight"])
+
+
+def test_missing_keys_name_a_module_that_is_held_twice_under_both_of_its_names() -> None:
+    model: Any = Small()
+    model.again = model.norm
+    result = model.load_state_dict(Small().state_dict(), strict=False)
+    assert {"again.weight", "again.running_mean"} <= set(result.missing_keys)
+    assert all(name.startswith("again.") for name in result.missing_keys)
+    with torch.no_grad():
+        model.norm.running_mean.fill_(9)
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    init_model_(model, RECIPE, only=result.missing_keys, buffers="reset")
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+    missing = [name for name in model.state_dict() if name.startswith(("norm.", "again."))]
+    init_model_(model, RECIPE, only=missing, buffers="reset")
+    assert torch.equal(model.norm.running_mean, torch.zeros(8))
+
+
+def test_a_buffer_of_a_lazy_module_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"buffer '0\.running_mean' has no shape yet"):
+        init_model_(nn.Sequential(nn.LazyBatchNorm2d(affine=False)), STATS)
 
 
 def test_a_missing_buffer_needs_a_rule_or_reset() -> None:

@@ -225,9 +225,17 @@ def test_a_glob_of_only_that_matches_nothing_is_an_error(only: str | list[str]) 
     assert same(values(model), before)
 
 
-def test_only_takes_any_name_of_a_tied_parameter() -> None:
+@pytest.mark.parametrize("only", ["head.weight", ["head.wei*"], ["head.weight", "embedding.weight"]])
+def test_only_takes_any_name_of_a_tied_parameter_and_of_a_list_all(only: str | list[str]) -> None:
     model = tied_model()
-    assert [row.name for row in init_model_(model, RECIPE, only="head.weight").rows] == ["embedding.weight"]
+    assert [row.name for row in init_model_(model, RECIPE, only=only).rows] == ["embedding.weight"]
+    assert not init_model_(model, RECIPE, only=["head.weight"]).rows
+
+
+@pytest.mark.parametrize("only", [5, [5], ["head.bias", None]])
+def test_an_only_that_is_no_names_says_so(only: Any) -> None:
+    with pytest.raises(TypeError, match=r"only must be a name, .* got "):
+        init_model_(Small(), RECIPE, only=only)
 
 
 # The user's own callables
