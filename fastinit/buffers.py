@@ -32,7 +32,8 @@ def make_buffers(model: nn.Module, plan: Plan, key: Key) -> None:
     try:
         for module, names in wanted.values():
             generator.manual_seed(key.fold_in(next(iter(names.values()))).seed)
-            plan.made.update(_made(module, names, parents))
+            with torch.inference_mode(False):  # inference tensors count no versions
+                plan.made.update(_made(module, names, parents))
     finally:
         generator.set_state(state)
 

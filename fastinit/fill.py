@@ -52,7 +52,7 @@ def _call(initialiser: Callable[..., object], name: str, tensor: Tensor, kwargs:
     state = generator.get_state()
     try:
         generator.manual_seed(key.fold_in(name).seed)
-        with torch.no_grad():
+        with torch.no_grad(), torch.device("cpu"):  # what it makes must hold values, even where the model was built
             initialiser(tensor, **kwargs)
     finally:
         generator.set_state(state)

@@ -64,6 +64,8 @@ def init_model_(
     base = key if isinstance(key, Key) else Key(key)
     if torch.device("cpu" if device is None else device).type != "cpu":
         raise ValueError(f"device must be 'cpu', got {device!r}: the keyed stream has no kernels for others yet")
+    if not (progress is None or callable(progress)):
+        raise TypeError(f"progress must be called as progress(elements done, elements in all), got {progress!r}")
     with _no_collection():
         plan = make_plan(model, recipe, dtype=dtype, strict=strict, only=only, buffers=buffers)
     make_buffers(model, plan, base)
@@ -77,7 +79,8 @@ def init_model_(
         rule = recipe.rules[index]
         for jobs in _groups(plan.jobs[index]):
             started = time.perf_counter()
-            tensors = [new_tensor(one, on_meta[name]) if name in on_meta else one for name, one, *_ in jobs]
+            with torch.inference_mode(False):  # an inference tensor could never be trained
+                tensors = [new_tensor(one, on_meta[name]) if name in on_meta else one for name, one, *_ in jobs]
             with _no_collection():
                 fill_jobs(plan, rule, jobs, tensors, base)
             if holders is not None:

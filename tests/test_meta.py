@@ -284,6 +284,27 @@ def test_order_of_registration_threads_and_wrappers_change_nothing() -> None:
     assert same(values(other), expected)
 
 
+def test_a_model_made_in_inference_mode_trains_outside_of_it() -> None:
+    model = on_meta(lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5)))
+    with torch.inference_mode():
+        init_model_(model, Recipe([Rule(normal_)]), buffers="reset")
+    assert not any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers()))
+    model(torch.ones(2, 4)).sum().backward()
+    assert model[0].weight.grad is not None
+
+
+def test_a_callable_makes_tensors_with_values_under_a_default_device_of_meta() -> None:
+    def mine(tensor: Tensor) -> None:
+        tensor.copy_(torch.rand(tensor.shape))
+
+    with torch.device("meta"):
+        model = nn.Linear(3, 4)
+        init_model_(model, Recipe([Rule(mine)]))
+    expected = nn.Linear(3, 4)
+    init_model_(expected, Recipe([Rule(mine)]))
+    assert same(values(model), values(expected))
+
+
 # Some of it
 
 

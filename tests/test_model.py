@@ -325,6 +325,17 @@ def test_progress_counts_up_to_all_elements_in_groups(monkeypatch: pytest.Monkey
     assert same(values(model), values(whole))
 
 
+def test_a_progress_that_is_not_called_is_refused_before_anything_is_written(tmp_path: Any) -> None:
+    model = Small()
+    before = values(model)
+    with pytest.raises(TypeError, match=r"progress must be called as .* got 5"):
+        init_model_(model, RECIPE, progress=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"progress must be True, or called as .* got 5"):
+        fastinit.save_checkpoint(model, RECIPE, tmp_path / "out", progress=5)  # type: ignore[arg-type]
+    assert same(values(model), before)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_report_says_what_each_parameter_was_given() -> None:
     report = init_model_(Small().to(torch.bfloat16), RECIPE)
     rows = {row.name: row for row in report.rows}

@@ -75,6 +75,8 @@ def save_checkpoint(
     begun = perf_counter()
     base = key if isinstance(key, Key) else Key(key)
     most = parse_size(max_shard_size)
+    if not (progress is None or progress is True or callable(progress)):
+        raise TypeError(f"progress must be True, or called as progress(bytes done, bytes in all), got {progress!r}")
     plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False)
     make_buffers(model, plan, base)
     entries = {entry.name: entry for entry in plan.entries}
