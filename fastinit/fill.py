@@ -124,7 +124,7 @@ def _copy(name: str, tensor: Tensor, out: Tensor, first: int) -> None:
 def _write_parts(entry: Entry, rows: Tensor, first: int, key: Key) -> None:
     """Write what `rows`, from row `first` of the tensor on, hold of its parts."""
     for part in entry.parts:
-        at, *rest = part.at or (slice(0, entry.shape[0], 1),)
+        at, *rest = part.at
         if isinstance(at, int):
             if first <= at < first + len(rows):
                 _fill_part(part, rows[(at - first, *rest)], key)

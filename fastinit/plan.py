@@ -316,14 +316,13 @@ class _Planner:
         return tuple(parts)
 
     def _part(self, name: str, target: Tensor, index: Index, part: Part, kwargs: dict[str, Any]) -> PartOf:
-        shape = (
-            torch.Size(len(range(entry.start, entry.stop, entry.step)) for entry in index if isinstance(entry, slice))
-            + target.shape[len(index) :]
-        )
-        law = part.law(shape, kwargs)
+        view = target.detach()[index]
+        law = part.law(view.shape, kwargs)
         part_name = f"{name}[{', '.join(map(_text, index))}]"
-        self._check(part_name, torch.empty(shape, dtype=target.dtype, device="meta"), law, part)
-        return PartOf(part_name, index, shape, law if target.dtype in _ops.DTYPES else None, part.initialiser, kwargs)
+        self._check(part_name, view, law, part)
+        return PartOf(
+            part_name, index, view.shape, law if target.dtype in _ops.DTYPES else None, part.initialiser, kwargs
+        )
 
 
 def refused(name: str, rule: Rule, error: Exception) -> RecipeError:

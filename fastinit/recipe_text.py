@@ -23,10 +23,9 @@ def dict_of(rules: Iterable[Rule]) -> dict[str, Any]:
 
 
 def rules_of(given: Mapping[str, Any]) -> list[Rule]:
-    entries = given.get("rules")
-    if set(given) != {"rules"} or not isinstance(entries, list):
+    if not isinstance(given, Mapping) or set(given) != {"rules"} or not isinstance(given["rules"], list):
         raise RecipeError(f'a recipe is {{"rules": [a table a rule]}}, got {given!r}')
-    return [_read_rule(entry) for entry in entries]
+    return [_read_rule(entry) for entry in given["rules"]]
 
 
 def write_toml(plain: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -143,7 +142,10 @@ def _read_rule(entry: Any) -> Rule:
     if not isinstance(entry, Mapping) or "init" not in entry:
         raise RecipeError(f'a rule is a table with "init" in it, got {entry!r}')
     given = dict(entry)
-    parts = [_read_part(part) for part in given.pop("parts", [])]
+    parts = given.pop("parts", [])
+    if not isinstance(parts, list):
+        raise RecipeError(f"parts must be a list of tables, got {parts!r}")
+    parts = [_read_part(part) for part in parts]
     fixed = {name: given.pop(name) for name in ("fused", "fan_axes") if name in given}
     selectors = {name: _tuple(given.pop(name)) for name in _SELECTORS if name in given}
     initialiser = _read_initialiser(given.pop("init"))
@@ -159,7 +161,8 @@ def _read_part(entry: Any) -> Part:
 
 
 def _read_initialiser(given: Any) -> Callable[..., object]:
-    if isinstance(given, Mapping) and "from_checkpoint" in given and set(given) <= {"from_checkpoint", "prefix"}:
+    is_table = isinstance(given, Mapping) and {"from_checkpoint"} <= set(given) <= {"from_checkpoint", "prefix"}
+    if is_table and all(isinstance(text, str) for text in given.values()):
         return from_checkpoint(given["from_checkpoint"], given.get("prefix", ""))
     if not isinstance(given, str):
         raise RecipeError(
@@ -179,7 +182,7 @@ def _read_kwargs(given: dict[str, Any]) -> dict[str, Any]:
 
 def _read_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        if set(value) != {"function"}:
+        if set(value) != {"function"} or not isinstance(value["function"], str):
             raise RecipeError(f'a table among the arguments must be {{function = "module:name"}}, got {value!r}')
         return _imported(value["function"])
     return value
@@ -188,6 +191,8 @@ def _read_value(value: Any) -> Any:
 def _read_at(at: Any) -> Any:
     if isinstance(at, Mapping):
         if set(at) == {"chunk"}:
+            if not isinstance(at["chunk"], list) or len(at["chunk"]) not in (2, 3):
+                raise RecipeError(f"a chunk is [index, count] or [index, count, dim], got {at['chunk']!r}")
             return chunk(*at["chunk"])
         return _read_value(at)
     if at == "padding_row":
@@ -199,9 +204,12 @@ def _read_at(at: Any) -> Any:
 
 def _read_entry(entry: Any) -> int | slice:
     if isinstance(entry, str):
+        bounds = entry.split(":")
         try:
-            return slice(*[int(bound) if bound else None for bound in entry.split(":")])
-        except (ValueError, TypeError):
+            if len(bounds) not in (2, 3):
+                raise ValueError
+            return slice(*[int(bound) if bound else None for bound in bounds])
+        except ValueError:
             raise RecipeError(f'at must be made of ints and slices such as "0:20", got {entry!r}') from None
     number: int = entry
     return number

@@ -49,10 +49,14 @@ class chunk:  # in lower case as torch.chunk is: it is called for what it return
     dim: int = 0
 
     def __post_init__(self) -> None:
+        if not all(type(number) is int for number in (self.index, self.count, self.dim)):
+            raise RecipeError(f"chunk: index, count and dim must be whole numbers, got {self}")
         if not 0 <= self.index < self.count:
             raise RecipeError(f"chunk: index must be in [0, count), got index={self.index}, count={self.count}")
 
     def __call__(self, module: nn.Module, name: str, parameter: Tensor) -> Index:
+        if not -parameter.dim() <= self.dim < parameter.dim():
+            raise ValueError(f"{self} of a tensor of {parameter.dim()} dimensions")
         size, rest = divmod(parameter.shape[self.dim], self.count)
         if rest:
             raise ValueError(f"{self}: dimension {self.dim} has {parameter.shape[self.dim]} entries")
@@ -164,11 +168,7 @@ class Rule(Selector, Initialiser):
         if not isinstance(fused, int) or fused < 1:
             raise RecipeError(f"fused must be a whole number of at least 1, got {fused!r}")
         if fan_axes is not None:
-            self.fan_axes = tuple(axis if isinstance(axis, int) else tuple(axis) for axis in fan_axes)
-            if len(self.fan_axes) < 2:
-                raise RecipeError(
-                    f"fan_axes must name the dimensions (out, in, *kernel), two or more, got {fan_axes!r}"
-                )
+            self.fan_axes = _axes(fan_axes)
         if (fused != 1 or fan_axes is not None) and not takes_fans(initialiser):
             raise RecipeError(
                 f"fused and fan_axes are for the xavier_* and kaiming_* functions, not {name_of(initialiser)}"
@@ -225,10 +225,25 @@ def _check_initialiser(initialiser: Callable[..., object], kwargs: dict[str, Any
         ) from None
 
 
+def _axes(given: Any) -> _FanAxes:
+    try:
+        axes = tuple(axis if type(axis) is int else tuple(axis) for axis in given)
+        if len(axes) >= 2 and all(type(one) is int for axis in axes if type(axis) is tuple for one in axis):
+            return axes
+    except TypeError:
+        pass
+    raise RecipeError(
+        "fan_axes must name the dimensions (out, in, *kernel), two or more, each an int or a tuple of them, "
+        f"got {given!r}"
+    )
+
+
 def _entries(at: Any) -> Index:
     entries = at if isinstance(at, tuple) else (at,)
-    if not all(isinstance(entry, int | slice) and not isinstance(entry, bool) for entry in entries):
-        raise RecipeError(f"at must be an int, a slice, a tuple of them, or a function that returns one, got {at!r}")
+    if not entries or not all(isinstance(entry, int | slice) and not isinstance(entry, bool) for entry in entries):
+        raise RecipeError(
+            f"at must be an int, a slice, a non-empty tuple of them, or a function that returns one, got {at!r}"
+        )
     return entries
 
 

@@ -135,6 +135,8 @@ def test_parts_of_types_that_the_kernels_leave_out() -> None:
         (Part(zeros_, (0, 0, 0)), "of a tensor of 2 dimensions"),
         (Part(zeros_, slice(None, None, -1)), "step of at least 1"),
         (Part(zeros_, chunk(0, 3)), "dimension 0 has 4 entries"),
+        (Part(zeros_, chunk(0, 2, dim=2)), "dim=2.* of a tensor of 2 dimensions"),
+        (Part(zeros_, lambda module, name, parameter: ()), "non-empty"),
         (Part(normal_, 1, std=-1.0), "std"),
         (Part(orthogonal_, 1), "2 or more dimensions"),
         (Part(zeros_, lambda module, name, parameter: "all"), "at must be an int, a slice.*'all'"),
@@ -147,6 +149,16 @@ def test_a_part_that_cannot_be_names_the_parameter_and_writes_nothing(part: Part
     with pytest.raises(RecipeError, match=f"'weight' by .*{message}"):
         filled(model, Rule(ones_, parts=part, params="weight"), Rule(zeros_))
     assert torch.equal(model.weight, before)
+
+
+def test_a_part_of_what_cannot_be_written_is_refused_before_anything_is() -> None:
+    with torch.inference_mode():
+        odd = torch.zeros(4)
+    for kept in (odd, torch.eye(4).to_sparse()):
+        model = nn.ParameterDict({"first": torch.zeros(3), "odd": nn.Parameter(kept, requires_grad=False)})
+        with pytest.raises(RecipeError, match=r"'odd' by .*(inference tensor|sparse)"):
+            filled(model, Rule(ones_, names="first"), Rule(keep, parts=Part(normal_, 0)))
+        assert not model.first.any()
 
 
 @pytest.mark.parametrize(

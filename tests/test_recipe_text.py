@@ -176,6 +176,19 @@ def test_what_has_no_name_cannot_be_written_and_the_rule_is_shown(rule: Rule) ->
         ({"rules": [{"init": "normal_", "std": {"lambda": "x"}}]}, "a table among the arguments"),
         ({"rules": [{"init": "normal_", "parts": [{"init": "zeros_"}]}]}, "a part is a table"),
         ({"rules": [{"init": "normal_", "parts": [{"init": "zeros_", "at": "a:b"}]}]}, "at must be made of.*'a:b'"),
+        ({"rules": [{"init": "normal_", "parts": [{"init": "zeros_", "at": "5"}]}]}, "at must be made of.*'5'"),
+        (
+            {"rules": [{"init": "normal_", "parts": [{"init": "zeros_", "at": []}]}]},
+            r"at must be .* non-empty.*got \(\)",
+        ),
+        ({"rules": [{"init": "normal_", "parts": [{"init": "zeros_", "at": {"chunk": 3}}]}]}, "a chunk is .*got 3"),
+        ({"rules": [{"init": "normal_", "parts": [{"init": "zeros_", "at": {"chunk": ["1", 4]}}]}]}, "whole numbers"),
+        ({"rules": [{"init": "normal_", "parts": {"init": "zeros_", "at": 3}}]}, "parts must be a list of tables"),
+        ({"rules": [{"init": "normal_", "std": {"function": 3}}]}, "a table among the arguments.*3"),
+        ({"rules": [{"init": {"from_checkpoint": 3}}]}, "init must be a name.*3"),
+        ({"rules": [{"init": "xavier_normal_", "fan_axes": 3}]}, "fan_axes must name .* got 3"),
+        ({"rules": [{"init": "xavier_normal_", "fan_axes": ["a", "b"]}]}, "fan_axes must name .*'a'"),
+        ([{"init": "normal_"}], "a recipe is"),
     ],
 )
 def test_what_is_no_recipe_says_what_was_given(given: Any, message: str) -> None:
