@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import Parameter
 
+from fastinit.fill import seeded
 from fastinit.key import Key
 from fastinit.plan import Plan
 from fastinit.selection import RecipeError
@@ -27,15 +28,10 @@ def make_buffers(model: nn.Module, plan: Plan, key: Key) -> None:
         if reset:
             wanted.setdefault(id(module), (module, {}))[1][own] = name
     parents = {id(child): module for module in model.modules() for child in module._modules.values()} if wanted else {}
-    generator = torch.default_generator
-    state = generator.get_state()
-    try:
-        for module, names in wanted.values():
-            generator.manual_seed(key.fold_in(next(iter(names.values()))).seed)
-            with torch.inference_mode(False):  # inference tensors count no versions
-                plan.made.update(_made(module, names, parents))
-    finally:
-        generator.set_state(state)
+    for module, names in wanted.values():
+        first = next(iter(names.values()))
+        with seeded(key.fold_in(first)), torch.inference_mode(False):  # inference tensors count no versions
+            plan.made.update(_made(module, names, parents))
 
 
 def _made(module: nn.Module, names: dict[str, str], parents: dict[int, nn.Module]) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 """Writes what a plan says: groups of whole tensors, and pieces of a tensor that is nowhere whole."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from fastinit.laws import KEYLESS
 from fastinit.plan import Entry, Job, PartOf, Plan, refused
 from fastinit.rule import Rule, Source, keep
 
+_GENERATOR = RLock()
 _WHOLE = ("sparse", "orthogonal")  # laws whose elements are not to be had a few at a time
 _BY_ROWS = ("eye", "dirac")
 
@@ -48,14 +51,22 @@ def _call(initialiser: Callable[..., object], name: str, tensor: Tensor, kwargs:
         if flat.data_ptr() != tensor.data_ptr():
             tensor.detach().copy_(flat.view(tensor.shape))
         return
+    # What it makes must hold values, whatever the default device is.
+    with seeded(key.fold_in(name)), torch.no_grad(), torch.device("cpu"):
+        initialiser(tensor, **kwargs)
+
+
+@contextmanager
+def seeded(key: Key) -> Iterator[None]:
+    """Have torch's default generator be that of the key for a while, for one thread of ours at a time."""
     generator = torch.default_generator  # torch.manual_seed would seed the accelerators too
-    state = generator.get_state()
-    try:
-        generator.manual_seed(key.fold_in(name).seed)
-        with torch.no_grad(), torch.device("cpu"):  # what it makes must hold values, even where the model was built
-            initialiser(tensor, **kwargs)
-    finally:
-        generator.set_state(state)
+    with _GENERATOR:
+        state = generator.get_state()
+        try:
+            generator.manual_seed(key.seed)
+            yield
+        finally:
+            generator.set_state(state)
 
 
 def _fill_part(part: PartOf, view: Tensor, key: Key, row: int = 0) -> None:

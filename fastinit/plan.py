@@ -117,12 +117,13 @@ def make_plan(
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype must be a floating-point torch.dtype, got {dtype!r}")
     parameters, tied = owned_parameters(model)
-    others, same = owned_buffers(model)
+    others, held_twice = owned_buffers(model)
+    tied |= held_twice
     if not in_place:
         others = {name: one for name, one in others.items() if one[2] not in one[1]._non_persistent_buffers_set}
     asked: set[str] = set()  # by a name of their own in `only`
     if only is not None:
-        chosen, asked = _selected(model, [*parameters, *others], tied | same, only)
+        chosen, asked = _selected(model, [*parameters, *others], tied, only)
         parameters = {name: one for name, one in parameters.items() if name in chosen}
         others = {name: one for name, one in others.items() if name in chosen}
     around = surroundings(model) if any(rule.inside is not None for rule in recipe.rules) else {}
@@ -151,7 +152,7 @@ def _selected(
             whole.add(name)
         elif hits := [first[name] for name in first if fnmatchcase(name, glob)]:
             chosen.update(hits)
-        else:
+        elif name.rpartition(".")[2] != "_extra_state":  # what get_extra_state gives is a key too, and no tensor
             raise RecipeError(f"only: {glob!r} matches no parameter or buffer of the model")
     asked = {first[name] for name in whole}
     if not isinstance(only, str):  # as missing keys, among which is every name that the checkpoint has not
@@ -206,6 +207,7 @@ class _Planner:
         for name, (tensor, module, own) in owned.items():
             around = self.around[name[: -len(own)]] if self.around else ()
             index = plan.recipe.match(type(module), own, name, True, around)
+            tied = self.tied.get(name, ())
             law: Law | None = None
             parts: tuple[PartOf, ...] = ()
             if index is not None:
@@ -215,10 +217,10 @@ class _Planner:
             elif not (tensor.is_meta or name in asked):
                 plan.untouched.add(name)
             elif not reset:
-                self._miss(name, (), tensor, module, kind="buffer of ")
+                self._miss(name, tied, tensor, module, kind="buffer of ")
             make = reset and index is None and name not in plan.untouched
             plan.tensors.append((tensor, module, own))
-            plan.rows.append((name, (), tensor.shape, tensor.dtype, index, law, parts, True, make))
+            plan.rows.append((name, tied, tensor.shape, tensor.dtype, index, law, parts, True, make))
 
     def refuse_unmatched(self) -> None:
         if self.unmatched:

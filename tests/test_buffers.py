@@ -259,8 +259,24 @@ def test_missing_keys_name_a_module_that_is_held_twice_under_both_of_its_names()
     init_model_(model, RECIPE, only=result.missing_keys, buffers="reset")
     assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
     missing = [name for name in model.state_dict() if name.startswith(("norm.", "again."))]
-    init_model_(model, RECIPE, only=missing, buffers="reset")
+    report = init_model_(model, RECIPE, only=missing, buffers="reset")
     assert torch.equal(model.norm.running_mean, torch.zeros(8))
+    assert [row.tied for row in report.rows if row.buffer] == [(f"again.{own}",) for own in model.norm._buffers]
+
+
+def test_missing_keys_of_extra_state_are_no_tensors() -> None:
+    class Stateful(nn.Linear):
+        def get_extra_state(self) -> Any:
+            return 1
+
+        def set_extra_state(self, state: Any) -> None:
+            pass
+
+    model = nn.Sequential(Stateful(2, 3))
+    missing = model.load_state_dict({}, strict=False).missing_keys
+    assert "0._extra_state" in missing
+    init_model_(model, Recipe([Rule(ones_)]), only=missing)
+    assert all(parameter.eq(1).all() for parameter in model.parameters())
 
 
 def test_a_buffer_of_a_lazy_module_is_named() -> None:

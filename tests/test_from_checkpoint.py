@@ -86,12 +86,15 @@ def test_a_folder_with_one_file_is_read_as_transformers_reads_it(tmp_path: Path)
 
 
 def test_what_cannot_be_is_said_with_the_names(tmp_path: Path) -> None:
-    source = from_checkpoint(write(tmp_path, a=torch.ones(2, 3), b=torch.ones(2, dtype=torch.int32)))
+    tensors = {"a": torch.ones(2, 3), "b": torch.ones(2, dtype=torch.int32), "z": torch.ones(2, dtype=torch.complex64)}
+    source = from_checkpoint(write(tmp_path, **tensors))
     for name, shape, dtype, message in (
         ("c", (2, 3), torch.float32, "has no tensor 'c'"),
         ("a", (3, 2), torch.float32, r"'a' has shape \[2, 3\], and the parameter \[3, 2\]"),
         ("b", (2,), torch.float32, "'b' is I32, and the parameter torch.float32"),
         ("a", (2, 3), torch.int64, "'a' is F32, and the parameter torch.int64"),
+        ("z", (2,), torch.int64, "'z' is C64, and the parameter torch.int64"),
+        ("b", (2,), torch.complex64, "'b' is I32, and the parameter torch.complex64"),
     ):
         with pytest.raises(ValueError, match=message):
             source.check(name, shape, dtype)

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -258,6 +260,24 @@ def test_a_users_callable_draws_by_key_and_name_alone_and_leaves_torchs_generato
     init_model_(other, recipe, key=6)
     assert not torch.equal(one.head.weight, other.head.weight)
     assert not torch.equal(one.head.weight[:5, :5], one.body[0].weight[:5, :5])
+
+
+def test_a_users_callable_draws_the_same_in_many_threads_at_once() -> None:
+    def slow_(tensor: Tensor) -> None:
+        time.sleep(0.001)  # and another thread has its turn
+        noise_(tensor, scale=2.0)
+
+    expected, *models = [nn.Sequential(*[nn.Linear(6, 6) for _ in range(10)]) for _ in range(5)]
+    recipe = Recipe([Rule(slow_)])
+    init_model_(expected, recipe)
+    state = torch.get_rng_state()
+    threads = [threading.Thread(target=init_model_, args=(model, recipe)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(same(values(model), values(expected)) for model in models)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_structured_fills_are_laws_too() -> None:

@@ -35,8 +35,8 @@ class from_checkpoint(Source):  # in lower case as the functions that it stands 
             shards
         prefix: what the names in the files have before the names in the model
 
-    A name that is not there, another shape, or whole numbers for a parameter of floating point is an error before
-    anything is written. Values are converted to the parameter's type.
+    A name that is not there, another shape, or another kind of numbers (whole, floating point, complex) is an error
+    before anything is written. Values are converted to the parameter's type.
 
     Examples:
         >>> import fastinit
@@ -60,7 +60,7 @@ class from_checkpoint(Source):  # in lower case as the functions that it stands 
             )
         if stored.dtype not in _TYPES:
             raise ValueError(f"{self!r}: tensor {self.prefix + name!r} has the type {stored.dtype}, unknown here")
-        if dtype.is_floating_point != _TYPES[stored.dtype].is_floating_point:
+        if len({(one.is_floating_point, one.is_complex) for one in (dtype, _TYPES[stored.dtype])}) > 1:
             raise ValueError(f"{self!r}: tensor {self.prefix + name!r} is {stored.dtype}, and the parameter {dtype}")
 
     def read(self, name: str, out: Tensor, first: int) -> None:
