@@ -30,7 +30,7 @@ def make_buffers(model: nn.Module, plan: Plan, key: Key) -> None:
     parents = {id(child): module for module in model.modules() for child in module._modules.values()} if wanted else {}
     for module, names in wanted.values():
         first = next(iter(names.values()))
-        with seeded(key.fold_in(first)), torch.inference_mode(False):  # inference tensors count no versions
+        with seeded(key.fold_in(first)), torch.inference_mode(False):  # for buffers that may be trained with
             plan.made.update(_made(module, names, parents))
 
 
@@ -42,25 +42,13 @@ def _made(module: nn.Module, names: dict[str, str], parents: dict[int, nn.Module
         if not missing:
             break
         tried.append(way)
-        twin = _twin(module)
-        fresh = {}
-        for own in missing:
-            old = module._buffers[own]
-            assert old is not None
-            fresh[own] = twin._buffers[own] = torch.empty_strided(
-                old.shape, old.stride(), dtype=old.dtype, device="cpu"
-            )
-        try:
-            with torch.no_grad(), torch.device("cpu"):
-                run(twin)
-        except Exception as error:
-            raise RecipeError(
-                f"buffers='reset': {way} failed to make buffer {next(iter(missing.values()))!r}: {error}"
-            ) from error
+        # Twice, with different bytes there before: what the way does not set, in whole, is never taken for made.
+        first, second = (_attempt(way, run, module, missing, byte) for byte in (0, 1))
         for own, name in missing.items():
-            now = twin._buffers.get(own)
-            if now is not None and not now.is_meta and (now is not fresh[own] or now._version > 0):
-                made[name] = _like(name, now, fresh[own], way)
+            if not first[own].is_meta:
+                like = _like(name, first[own], module._buffers[own], way)
+                if _all_set(like, second[own]):
+                    made[name] = like
     for own, name in names.items():
         if name not in made:
             raise RecipeError(
@@ -70,7 +58,38 @@ def _made(module: nn.Module, names: dict[str, str], parents: dict[int, nn.Module
     return made
 
 
-def _like(name: str, made: Tensor, old: Tensor, way: str) -> Tensor:
+def _attempt(
+    way: str, run: Callable[[Any], object], module: nn.Module, missing: dict[str, str], byte: int
+) -> dict[str, Tensor]:
+    """Return the buffers that the way leaves in a twin of the module, where all their bytes were `byte`."""
+    twin = _twin(module)
+    found: dict[str, Tensor] = {}
+    for own in missing:
+        old = module._buffers[own]
+        assert old is not None
+        found[own] = twin._buffers[own] = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype, device="cpu")
+        memory: Any = found[own].untyped_storage()
+        memory.fill_(byte)
+    try:
+        with torch.no_grad(), torch.device("cpu"):
+            run(twin)
+    except Exception as error:
+        raise RecipeError(
+            f"buffers='reset': {way} failed to make buffer {next(iter(missing.values()))!r}: {error}"
+        ) from error
+    return found | {own: now for own, now in twin._buffers.items() if own in found and now is not None}
+
+
+def _all_set(first: Tensor, second: Tensor) -> bool:
+    """Say whether no element is as it was before each attempt, its bytes 0 and then 1."""
+    if second.shape != first.shape or second.dtype != first.dtype or second.is_meta:
+        return False
+    zero, one = (tensor.reshape(-1, 1).view(torch.uint8) == byte for tensor, byte in ((first, 0), (second, 1)))
+    return not (zero.all(1) & one.all(1)).any()
+
+
+def _like(name: str, made: Tensor, old: Tensor | None, way: str) -> Tensor:
+    assert old is not None
     if made.shape != old.shape or made.dtype != old.dtype:
         raise RecipeError(
             f"buffers='reset': {way} makes buffer {name!r} {made.dtype} of shape {list(made.shape)}, where the model "

@@ -46,6 +46,11 @@ class WithParameters(Positions):
         self.angles = self.computed()
 
 
+class ByData(Positions):
+    def reset_parameters(self) -> None:
+        self.angles.data.copy_(self.computed())
+
+
 class Above(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +113,7 @@ def test_rules_without_buffers_leave_buffers_alone() -> None:
 # By their modules
 
 
-@pytest.mark.parametrize("build", [InPlace, Anew, WithParameters, lambda: nn.Sequential(InPlace()), Above])
+@pytest.mark.parametrize("build", [InPlace, Anew, ByData, WithParameters, lambda: nn.Sequential(InPlace()), Above])
 def test_reset_has_modules_make_their_buffers_and_nothing_else(build: Any) -> None:
     model, expected = on_meta(build), build()
     recipe = Recipe([Rule(ones_)])
@@ -143,13 +148,37 @@ def test_a_buffer_that_no_way_makes_is_named_before_anything_is_written(build: A
     assert all(one.is_meta for one in (*model.parameters(), *model.buffers()))
 
 
-def test_a_way_that_leaves_the_buffer_as_it_was_does_not_count() -> None:
+def test_a_way_that_leaves_the_buffer_or_a_part_of_it_as_it_was_does_not_count() -> None:
     class Idle(Positions):
         def reset_buffers(self) -> None:
             self.angles + 1
 
-    with pytest.raises(RecipeError, match=r"Idle.*'angles' \(tried: Idle.reset_buffers\)"):
-        init_model_(on_meta(Idle), Recipe([Rule(ones_)]), buffers="reset")
+    class Partial(Positions):
+        def reset_buffers(self) -> None:
+            self.angles[1:] = 0
+
+    for kind in (Idle, Partial):
+        with pytest.raises(RecipeError, match=rf"{kind.__name__}.*'angles' \(tried: {kind.__name__}.reset_buffers\)"):
+            init_model_(on_meta(kind), Recipe([Rule(ones_)]), buffers="reset")
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.bfloat16, torch.complex64])
+@pytest.mark.parametrize("value", [0, 1])
+def test_buffers_of_any_type_whatever_is_set(dtype: torch.dtype, value: int) -> None:
+    class Typed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("table", torch.empty(3, 2, dtype=dtype).T)
+            self.register_buffer("scalar", torch.empty((), dtype=dtype))
+
+        def reset_buffers(self) -> None:
+            self.table.fill_(value)
+            self.scalar.fill_(value)
+
+    model = on_meta(Typed)
+    init_model_(model, Recipe([]), buffers="reset")
+    assert torch.equal(model.table, torch.full((2, 3), value, dtype=dtype))
+    assert torch.equal(model.scalar, torch.tensor(value, dtype=dtype))
 
 
 def test_a_way_that_fails_or_makes_another_shape_is_named() -> None:
