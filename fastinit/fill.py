@@ -11,6 +11,7 @@ from torch import Tensor
 from fastinit import _ops
 from fastinit.key import Key, KeyShard
 from fastinit.laws import KEYLESS
+from fastinit.parameters import is_plain
 from fastinit.plan import Entry, Job, PartOf, Plan, refused
 from fastinit.rule import Rule, Source, keep
 
@@ -45,15 +46,16 @@ def _call(initialiser: Callable[..., object], name: str, tensor: Tensor, kwargs:
     """Have an initialiser without a law write, torch's default generator being that of the key for a while."""
     if initialiser is keep:
         return
+    # By rows, as a checkpoint has it: torch draws in the order of memory.
+    by_rows = tensor if not is_plain(tensor) or tensor.is_contiguous() else tensor.detach().contiguous()
     if isinstance(initialiser, Source):
-        flat = tensor.detach().contiguous().view(-1)
-        initialiser.read(name, flat, 0)
-        if flat.data_ptr() != tensor.data_ptr():
-            tensor.detach().copy_(flat.view(tensor.shape))
-        return
-    # What it makes must hold values, whatever the default device is.
-    with seeded(key.fold_in(name)), torch.no_grad(), torch.device("cpu"):
-        initialiser(tensor, **kwargs)
+        initialiser.read(name, by_rows.detach().view(-1), 0)
+    else:
+        # What it makes must hold values, whatever the default device is.
+        with seeded(key.fold_in(name)), torch.no_grad(), torch.device("cpu"):
+            initialiser(by_rows, **kwargs)
+    if by_rows is not tensor:
+        tensor.detach().copy_(by_rows)
 
 
 @contextmanager
@@ -114,6 +116,8 @@ def write_piece(plan: Plan, entry: Entry, out: Tensor, first: int, key: Key) -> 
         elif isinstance(rule.initialiser, Source):
             rule.initialiser.read(entry.name, out, first)
         elif entry.law is None or entry.dtype not in _ops.DTYPES:
+            if not entry.tensor.is_meta:
+                _copy(entry.name, entry.tensor, out, first)
             _call(rule.initialiser, entry.name, out.view(entry.shape), plan.arguments(entry.name, rule), key)
         elif entry.law.kind in (*_WHOLE, *_BY_ROWS):
             rows = out.view(-1, *entry.shape[1:])

@@ -39,8 +39,8 @@ def init_model_(
 
     The values of a parameter depend on `key` and its canonical name alone: they are those of the rule's
     initialiser with `generator=Key(key).fold_in(name)`. A callable of the user's draws from torch's default
-    CPU generator, seeded from that key and put back afterwards. Tied parameters are filled once, under the
-    first of their names.
+    CPU generator, seeded from that key and put back afterwards, and writes by rows whatever the layout. Tied
+    parameters are filled once, under the first of their names.
 
     Parameters on the meta device get memory and values in one pass: new Parameter objects, with the old ones'
     requires_grad, class, attributes and ties, in all the modules that hold them. Make optimisers afterwards.

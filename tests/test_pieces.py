@@ -133,6 +133,34 @@ def test_there_is_nothing_to_copy_on_meta() -> None:
         pieced(plan, 1)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [Rule(drawn), Rule(keep, parts=Part(drawn, slice(1, 6))), Rule(normal_, parts=Part(drawn, (slice(None), 2)))],
+)
+def test_a_callable_draws_the_same_whatever_the_layout(rule: Rule) -> None:
+    written = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        weight = torch.zeros(8, 5, 3, 2).to(memory_format=memory_format)
+        model = nn.ParameterDict({"w": weight})
+        plan = make_plan(model, Recipe([rule]), in_place=False)
+        written.append(pieced(plan, 1)["w"])
+        init_model_(model, Recipe([rule]), KEY)
+        assert model.w.stride() == weight.stride()
+        written.append(model.w.detach())
+    assert all(torch.equal(one, written[0]) for one in written)
+
+
+def test_a_callable_finds_what_the_parameter_held() -> None:
+    def first_row_only(tensor: Tensor) -> None:
+        tensor[0].zero_()
+
+    model = nn.ParameterDict({"w": torch.rand(5, 4)})
+    recipe = Recipe([Rule(first_row_only)])
+    written = pieced(make_plan(model, recipe, in_place=False), 1)["w"]
+    init_model_(model, recipe, KEY)
+    assert torch.equal(written, model.w)
+
+
 def test_a_callable_that_fails_names_the_parameter() -> None:
     plan = make_plan(nn.Linear(2, 3), Recipe([Rule(torch.linalg.cholesky, params="weight"), Rule(zeros_)]))
     with pytest.raises(RecipeError, match="'weight' by Rule"):
