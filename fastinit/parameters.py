@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Literal
 
 import torch
@@ -35,43 +35,35 @@ Owned = tuple[Tensor, nn.Module, str]
 
 def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
     """Return the distinct parameters by canonical name, in order, and the other names of tied ones."""
-    objects: dict[str, Parameter] = {}
-    first: dict[int, str] = {}
-    owned: dict[str, Owned] = {}
-    tied: dict[str, tuple[str, ...]] = {}
-    for prefix, module in modules(model):
-        for param, parameter in module._parameters.items():
-            if parameter is None:
-                continue
-            name = prefix + param
-            if type(parameter) is not Parameter and is_lazy(parameter):
-                raise RecipeError(f"parameter {name!r} has no shape yet; call the lazy model once first")
-            if objects.setdefault(name, parameter) is not parameter:
-                raise _two_of_one_name(model, name, objects[name], parameter)
-            first_name = first.setdefault(id(parameter), name)
-            if first_name is name:
-                owned[name] = parameter, module, param
-            elif first_name != name:
-                tied[first_name] = (*tied.get(first_name, ()), name)
+    owned, tied = _owned(model, "_parameters")
     _tie_by_memory(owned, tied)
     return owned, tied
 
 
 def owned_buffers(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
     """Return the distinct buffers by canonical name, in order, and the other names of those that are held twice."""
+    return _owned(model, "_buffers")
+
+
+def _owned(
+    model: nn.Module, members: Literal["_parameters", "_buffers"]
+) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
+    objects: dict[str, Tensor] = {}
     first: dict[int, str] = {}
     owned: dict[str, Owned] = {}
     tied: dict[str, tuple[str, ...]] = {}
     for prefix, module in modules(model):
-        for own, buffer in module._buffers.items():
-            if buffer is None:
+        for own, tensor in module.__dict__[members].items():
+            if tensor is None:
                 continue
             name = prefix + own
-            if type(buffer) is not Tensor and is_lazy(buffer):
-                raise RecipeError(f"buffer {name!r} has no shape yet; call the lazy model once first")
-            first_name = first.setdefault(id(buffer), name)
+            if type(tensor) is not Parameter and type(tensor) is not Tensor and is_lazy(tensor):
+                raise RecipeError(f"{members[1:-1]} {name!r} has no shape yet; call the lazy model once first")
+            if objects.setdefault(name, tensor) is not tensor:
+                raise two_of_one_name(model, name, objects[name], tensor)
+            first_name = first.setdefault(id(tensor), name)
             if first_name is name:
-                owned[name] = buffer, module, own
+                owned[name] = tensor, module, own
             elif first_name != name:
                 tied[first_name] = (*tied.get(first_name, ()), name)
     return owned, tied
@@ -126,10 +118,10 @@ def _loaded(module: str, name: str) -> type | tuple[()]:
     return getattr(sys.modules.get(module), name, ())
 
 
-def _two_of_one_name(model: nn.Module, name: str, *parameters: Parameter) -> RecipeError:
-    named = model.named_parameters(remove_duplicate=False)
-    real = [name for name, parameter in named if any(parameter is one for one in parameters)]
-    return RecipeError(f"two parameters have the canonical name {name!r}: {' and '.join(real)}")
+def two_of_one_name(model: nn.Module, name: str, *tensors: Tensor) -> RecipeError:
+    named = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
+    real = [name for name, tensor in named if any(tensor is one for one in tensors)]
+    return RecipeError(f"two tensors have the canonical name {name!r}: {' and '.join(real)}")
 
 
 def _tie_by_memory(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]]) -> None:

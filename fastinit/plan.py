@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from fastinit import _ops
 from fastinit.laws import KEYLESS, Law
-from fastinit.parameters import Owned, canonical_name, is_plain, owned_buffers, owned_parameters, surroundings
+from fastinit.parameters import (
+    Owned,
+    canonical_name,
+    is_plain,
+    owned_buffers,
+    owned_parameters,
+    surroundings,
+    two_of_one_name,
+)
 from fastinit.recipe import Recipe
 from fastinit.rule import Index, Initialiser, Part, Rule, Source, keep
 from fastinit.selection import RecipeError
@@ -102,11 +110,13 @@ def make_plan(
     only: str | Sequence[str] | None = None,
     buffers: Literal["error", "reset"] = "error",
     in_place: bool = True,
+    stored: bool = False,
 ) -> Plan:
     """Return the plan; whatever a rule or a tensor is to be refused for is a RecipeError here.
 
     in_place: the tensors that have memory are to be written where they are; otherwise every tensor is made anew, in
-    row-major order, for a checkpoint, which has no buffers that are not persistent.
+    row-major order.
+    stored: without the buffers that are not persistent, which a checkpoint does not hold.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -119,7 +129,9 @@ def make_plan(
     parameters, tied = owned_parameters(model)
     others, held_twice = owned_buffers(model)
     tied |= held_twice
-    if not in_place:
+    for name in parameters.keys() & others.keys():
+        raise two_of_one_name(model, name, parameters[name][0], others[name][0])
+    if stored:
         others = {name: one for name, one in others.items() if one[2] not in one[1]._non_persistent_buffers_set}
     asked: set[str] = set()  # by a name of their own in `only`
     if only is not None:

@@ -84,7 +84,7 @@ class InitReport(Tabular):
         model = None if self._model is None else self._model()
         if model is None:
             raise RuntimeError("the model of this report is gone: keep a reference to it until the report is plotted")
-        owned = owned_parameters(model)[0] | owned_buffers(model)
+        owned = owned_parameters(model)[0] | owned_buffers(model)[0]
         return {name: tensor for name, (tensor, _, _) in owned.items()}
 
     def tables(self) -> list[Table]:

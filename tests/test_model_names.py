@@ -154,3 +154,20 @@ def test_two_parameters_of_one_canonical_name_are_an_error_that_names_both() -> 
     with pytest.raises(RecipeError, match=r"'weight'.*weight and module.weight"):
         init_model_(wrapped, Recipe([Rule(ones_)]))
     assert not wrapped.weight.any()
+
+
+def test_a_parameter_and_a_buffer_of_one_name_are_refused() -> None:
+    class Mine(nn.DataParallel):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__(module)
+            self.register_buffer("scale", torch.ones(3))
+
+    inner = nn.Linear(2, 3)
+    inner.scale = nn.Parameter(torch.ones(3))
+    for recipe in (Recipe([Rule(ones_)]), Recipe([Rule(normal_), Rule(ones_, buffers="*")])):
+        with pytest.raises(RecipeError, match=r"two tensors have the canonical name 'scale': module.scale and scale"):
+            init_model_(Mine(inner), recipe)
+    del inner.scale
+    inner.register_buffer("scale", torch.zeros(3))
+    with pytest.raises(RecipeError, match=r"two tensors have the canonical name 'scale': scale and module.scale"):
+        init_model_(Mine(inner), Recipe([Rule(ones_)]))

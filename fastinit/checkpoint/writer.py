@@ -77,7 +77,7 @@ def save_checkpoint(
     most = parse_size(max_shard_size)
     if not (progress is None or progress is True or callable(progress)):
         raise TypeError(f"progress must be True, or called as progress(bytes done, bytes in all), got {progress!r}")
-    plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False)
+    plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False, stored=True)
     make_buffers(model, plan, base)
     entries = {entry.name: entry for entry in plan.entries}
     shards = layout((TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in entries.items()), most)
