@@ -242,7 +242,9 @@ def test_fastinit_json_says_the_law_of_every_tensor(tmp_path: Path) -> None:
         assert (tuple(one["shape"]), f"torch.{one['dtype']}") == (tuple(row.shape), str(row.dtype))
         assert one["law"] == (row.law and {"kind": row.law.kind, "numbers": list(row.law.numbers)})
         assert one["file"] == "model.safetensors"
-    assert tensors["called.weight"]["called"] == {"function": f"{__name__}.shifted_", "kwargs": {"by": "2.0"}}
+    called = tensors["called.weight"]["called"]
+    assert called["function"].split()[0] == f"{__name__}.shifted_"
+    assert called["kwargs"] == {"by": "2.0"}
     (part,) = tensors["embedding.weight"]["parts"]
     assert part["index"] == [4]
     assert part["law"]["kind"] == "constant"

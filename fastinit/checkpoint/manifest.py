@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import CodeType
 from typing import Any
 
 import torch
@@ -115,10 +116,22 @@ def _called(function: Callable[..., object], kwargs: Mapping[str, Any]) -> dict[
 
 
 def _text(value: Any) -> str:
-    """Return what a value of the user's is, the same in every process."""
+    """Return what a value of the user's is, the same in every process: functions by their names and code."""
     if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
+        code = getattr(value, "__code__", None)
+        return f"{value.__module__}.{value.__qualname__}" + (f" {_hash(_code(code))}" if code is not None else "")
+    if isinstance(value, torch.Tensor):
+        return f"{value.dtype} {list(value.shape)} {_hash(repr(value.detach().cpu().reshape(-1).tolist()))}"
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _code(code: CodeType) -> str:
+    constants = [_code(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    return repr((code.co_code, code.co_names, constants))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _digest(plan: Plan, entry: Entry, key: Key) -> str:

@@ -86,6 +86,8 @@ def layout(tensors: Iterable[TensorSpec], max_size: int) -> list[Shard]:
     last: list[TensorSpec] = []
     room = max_size
     for tensor in tensors:
+        if tensor.name == "__metadata__":
+            raise ValueError("a tensor cannot be named '__metadata__': safetensors files have something else there")
         if tensor.dtype not in DTYPES:
             raise ValueError(f"tensor {tensor.name!r} is {tensor.dtype}, which safetensors files do not hold")
         if tensor.nbytes > max_size:
