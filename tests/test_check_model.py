@@ -259,6 +259,18 @@ def test_buffers_with_a_rule_are_measured_and_others_left_out() -> None:
     assert [row.name for row in check_model(model, recipe).failures] == ["running_var"]
 
 
+def test_buffers_that_are_not_persistent_are_looked_at_like_others() -> None:
+    # Rotary frequencies are such buffers: forgotten on the meta device, or by to_empty, they break a model unseen.
+    model = nn.Module()
+    model.register_buffer("frequencies", torch.full((4,), 2.0), persistent=False)
+    ones = Recipe([Rule(fastinit.ones_, buffers="frequencies")])
+    assert [row.verdict for row in check_model(model, ones).rows] == ["out of law"]
+    assert [row.verdict for row in check_model(model, ones, only="frequencies").rows] == ["out of law"]
+    assert not check_model(model, Recipe([Rule(keep)])).rows
+    model.to("meta")
+    assert [row.verdict for row in check_model(model, Recipe([Rule(keep)])).rows] == ["meta"]
+
+
 def test_without_a_law_there_is_nothing_to_compare_with() -> None:
     model = nn.Linear(30, 30)
 
