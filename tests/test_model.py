@@ -153,6 +153,18 @@ def test_constants_fill_integers_and_complex_numbers_too() -> None:
     assert [str(row.law) for row in report.rows] == ["constant(val=1)", "constant(val=1)"]
 
 
+@pytest.mark.parametrize(("dtype", "val"), [(torch.int8, 300.0), (torch.int64, float("nan")), (torch.uint8, -1.0)])
+def test_a_constant_that_a_type_lacks_is_refused_before_anything_is_written(dtype: torch.dtype, val: float) -> None:
+    model = nn.Linear(2, 2)
+    before = values(model)
+    model.register_parameter("whole", nn.Parameter(torch.zeros(2, dtype=dtype), requires_grad=False))
+    recipe = Recipe([Rule(ones_, types=nn.Linear, params=("weight", "bias")), Rule(fastinit.constant_, val=val)])
+    for act in (init_model_, fastinit.check_model):
+        with pytest.raises(RecipeError, match=r"'whole' by .* cannot be converted to type u?int"):
+            act(model, recipe)
+    assert all(torch.equal(model.get_parameter(name), value) for name, value in before.items())
+
+
 def test_an_inference_tensor_is_refused_before_anything_is_written() -> None:
     model = Small()
     with torch.inference_mode():
