@@ -290,6 +290,11 @@ def test_tied_parameters_have_one_row_with_all_their_names() -> None:
     assert rows["embedding.weight"].tied == ("head.weight",)
 
 
+def test_a_conjugate_view_is_measured() -> None:
+    row = one(Rule(keep), torch.full((3,), 1 + 2j).conj())
+    assert (row.verdict, row.min, row.max) == ("ok", -2.0, 1.0)
+
+
 def test_only_selects_as_in_init_model() -> None:
     model = Small()
     assert list(by_name(check_model(model, RECIPE, only="body.*.weight"))) == ["body.0.weight", "body.1.weight"]

@@ -88,7 +88,7 @@ def workable(values: Tensor) -> Tensor:
 
 def reader(tensor: Tensor) -> Read:
     whole = tensor.detach().reshape(1) if tensor.dim() == 0 else tensor.detach()
-    return lambda prefix, start, stop: whole[prefix][start:stop].cpu()
+    return lambda prefix, start, stop: whole[prefix][start:stop].cpu().resolve_conj()
 
 
 def pieces(shape: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int, int]]:
