@@ -1,7 +1,7 @@
 """check_model finds what is wrong and flags nothing that is right.
 
-Right fills: 60 keys a law and type, with each of the tests in fastinit/probes.py (TESTS) at the rate ALPHA instead of
-the model's. Defects: 10^5 elements, judged as check_model judges them, with one small thing wrong each.
+Right fills: 60 keys a law and type, with each of the tests in fastinit/check/probes.py (TESTS) at the rate ALPHA
+instead of the model's. Defects: 10^5 elements, judged as check_model judges them, with one small thing wrong each.
 """
 
 import math
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 import fastinit
 from fastinit import Key, Recipe, Rule, check_model, init_model_
 from fastinit.check.measure import reader
+from fastinit.check.model import FALSE_ALARMS, alpha_of
 from fastinit.check.scan import Subject, scan
+from fastinit.laws import KEYLESS, KINDS, Law
 from fastinit.rule import Rule as AnyRule
 
 ALPHA = 0.01
@@ -124,6 +126,11 @@ def test_defects_are_found(defect: str, dtype: torch.dtype) -> None:
     assert sentence in row.note
     assert not report.ok
     assert report.failures == [row]
+
+
+def test_every_law_that_is_drawn_takes_its_share_of_the_false_alarms() -> None:
+    for kind in KINDS.keys() - KEYLESS:
+        assert alpha_of([Law(kind, (0.0, 1.0, 0.0, 0.0))] * 10) == pytest.approx(FALSE_ALARMS / 70), kind
 
 
 def test_a_defect_in_one_tensor_of_many_is_found_there() -> None:

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from fastinit.check.measure import reader
-from fastinit.check.probes import RANDOM, TESTS
+from fastinit.check.probes import TESTS
 from fastinit.check.scan import Finding, Subject, scan
-from fastinit.laws import Law
+from fastinit.laws import KEYLESS, Law
 from fastinit.parameters import is_plain
 from fastinit.plan import Entry, make_plan
 from fastinit.recipe import Recipe
@@ -123,7 +123,7 @@ def check_model(model: nn.Module, recipe: Recipe, *, only: str | Sequence[str] |
 
 def alpha_of(laws: Sequence[Law | None]) -> float:
     """Return the false-alarm rate of one test among all those of tensors with these laws."""
-    return FALSE_ALARMS / max(1, TESTS * sum(law is not None and law.kind in RANDOM for law in laws))
+    return FALSE_ALARMS / max(1, TESTS * sum(law is not None and law.kind not in KEYLESS for law in laws))
 
 
 def rows_of(

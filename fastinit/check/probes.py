@@ -12,9 +12,8 @@ from fastinit.check.measure import SAMPLE, Gather, Statistics, evenly, workable
 from fastinit.laws import KEYLESS, Law
 
 # What can be wrong by chance in one tensor: mean, std (on two sides), the farthest value, all values equal, the
-# distribution function, and the number of zeros of sparse.
+# distribution function, and the number of zeros of sparse; of orthogonal, the sums of roundings.
 TESTS = 7
-RANDOM = frozenset(("uniform", "normal", "trunc_normal", "sparse"))
 _VECTORS = 256  # of an orthogonal matrix, whose products are looked at
 _PRODUCTS = 2**22  # elements of those vectors
 
