@@ -122,6 +122,15 @@ def cut(path: Path, to: int) -> None:
     path.write_bytes(path.read_bytes()[:to])
 
 
+def change_described(folder: Path, change: Callable[[dict], object]) -> None:
+    """Change the first tensor of fastinit.json."""
+    manifest = json.loads((folder / "fastinit.json").read_text())
+    change(manifest["tensors"][0])
+    (folder / "fastinit.json").write_text(json.dumps(manifest))
+
+
+NO_SIZES = b'{"a":{"dtype":"F32","shape":[null],"data_offsets":[0,4]}}'
+
 PROBLEMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a missing shard": (lambda f: second(f).unlink(), "model-00002-of-00003.safetensors is missing, with "),
     "a torn shard": (lambda f: cut(second(f), 90_000), "model-00002-of-00003.safetensors: torn: 90,000 bytes, and its"),
@@ -170,6 +179,26 @@ PROBLEMS: dict[str, tuple[Callable[[Path], object], str]] = {
         "norm.bias stands in two files: ",
     ),
     "fastinit.json that is none": (lambda f: (f / "fastinit.json").write_text("{}"), "fastinit.json cannot be read"),
+    "fastinit.json without a tensor's type": (
+        lambda f: change_described(f, lambda tensor: tensor.pop("dtype")),
+        "fastinit.json cannot be read: 'dtype'",
+    ),
+    "fastinit.json with tied names that are none": (
+        lambda f: change_described(f, lambda tensor: tensor.update(tied=3)),
+        "fastinit.json cannot be read: ",
+    ),
+    "fastinit.json with a part beyond its tensor": (
+        lambda f: change_described(f, lambda tensor: tensor.update(parts=[{"name": "", "index": [400], "law": None}])),
+        "fastinit.json cannot be read: index 400",
+    ),
+    "an index of numbers": (
+        lambda f: change_index(f, lambda index: index.update(ghost=3)),
+        "3 is missing, with ghost",
+    ),
+    "a header of no sizes": (
+        lambda f: second(f).write_bytes(len(NO_SIZES).to_bytes(8, "little") + NO_SIZES + b"0000"),
+        "its header is not that of a",
+    ),
     "nothing": (lambda f: (shutil.rmtree(f), f.mkdir()), "there are no safetensors files"),
 }
 

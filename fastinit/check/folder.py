@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
+from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +21,12 @@ from fastinit.check.scan import Subject, scan
 from fastinit.checkpoint.manifest import MANIFEST
 from fastinit.checkpoint.shards import DTYPES
 from fastinit.laws import KINDS, Law
+from fastinit.tables import dtype_text
 
 _TYPES = {name: dtype for dtype, name in DTYPES.items()}
 _SHOWN = 5  # names of a kind in a message
+# What reading something else than what is expected raises.
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)
 _NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors")
 
 
@@ -31,8 +35,17 @@ class Stored(NamedTuple):
 
     file: Path
     dtype: torch.dtype
-    shape: tuple[int, ...]
+    shape: torch.Size
     begin: int  # its first byte in the file
+
+
+class Described(NamedTuple):
+    """A tensor of fastinit.json."""
+
+    tied: tuple[str, ...]
+    dtype: str
+    subjects: list[Subject]  # the whole, and parts
+    parts: list[str]  # their names
 
 
 class _Wrong(Exception):
@@ -63,7 +76,7 @@ def check_folder(folder: str | os.PathLike[str]) -> CheckReport:
     problems += _index_problems(path, stored)
     try:
         described = _described(path)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _MALFORMED as error:
         described = {}
         problems.append(f"{MANIFEST} cannot be read: {error}")
     problems += _described_problems(described, stored)
@@ -82,8 +95,8 @@ def _header(file: Path) -> Iterator[tuple[str, Stored]]:
         try:
             header = json.loads(opened.read(length))
             header.pop("__metadata__", None)
-            tensors = [(name, one["dtype"], tuple(one["shape"]), *one["data_offsets"]) for name, one in header.items()]
-        except (ValueError, KeyError, TypeError, AttributeError):
+            tensors = [(name, *_placed(one)) for name, one in header.items()]
+        except _MALFORMED:
             raise _Wrong("its header is not that of a safetensors file") from None
     end = max((last for *_, last in tensors), default=0)
     if size != 8 + length + end:
@@ -97,6 +110,14 @@ def _header(file: Path) -> Iterator[tuple[str, Stored]]:
         yield name, Stored(file, dtype, shape, 8 + length + first)
 
 
+def _placed(one: Mapping[str, Any]) -> tuple[str, torch.Size, int, int]:
+    """Return a tensor's type, shape, first byte and the one after its last, as a header gives them."""
+    shape, (first, last) = torch.Size(one["shape"]), map(index, one["data_offsets"])
+    if min((first, *shape)) < 0:
+        raise ValueError("less than nothing")
+    return str(one["dtype"]), shape, first, last
+
+
 def _leftovers(path: Path) -> Iterator[str]:
     left = [
         entry.name
@@ -108,29 +129,29 @@ def _leftovers(path: Path) -> Iterator[str]:
 
 
 def _index_problems(path: Path, stored: Mapping[str, Stored]) -> Iterator[str]:
-    indices = sorted(path.glob("*.safetensors.index.json"))
-    for index in indices:
+    files = sorted(path.glob("*.safetensors.index.json"))
+    for file in files:
         try:
-            places: dict[str, str] = dict(json.loads(index.read_bytes())["weight_map"])
-        except (ValueError, KeyError, TypeError):
-            yield f"{index.name} cannot be read"
+            weight_map = json.loads(file.read_bytes())["weight_map"]
+            places = {name: str(place) for name, place in weight_map.items()}
+        except _MALFORMED:
+            yield f"{file.name} cannot be read"
             continue
-        missing = {file for file in places.values() if not (path / file).is_file()}
-        for file in sorted(missing):
-            names = [name for name, place in places.items() if place == file]
-            yield f"{file} is missing, with {_some(names)}"
+        missing = {place for place in places.values() if not (path / place).is_file()}
+        for place in sorted(missing):
+            yield f"{place} is missing, with {_some([name for name in places if places[name] == place])}"
         absent = [
             name
-            for name, file in places.items()
-            if file not in missing and (name not in stored or stored[name].file.name != file)
+            for name, place in places.items()
+            if place not in missing and (name not in stored or stored[name].file.name != place)
         ]
         if absent:
-            yield f"{index.name} has tensors that are not in the files it names: {_some(absent)}"
-        files = set(places.values())
-        unlisted = [name for name, one in stored.items() if one.file.name in files and name not in places]
+            yield f"{file.name} has tensors that are not in the files it names: {_some(absent)}"
+        listed = set(places.values())
+        unlisted = [name for name, one in stored.items() if one.file.name in listed and name not in places]
         if unlisted:
-            yield f"{index.name} leaves out {_some(unlisted)}"
-    if not indices:
+            yield f"{file.name} leaves out {_some(unlisted)}"
+    if not files:
         yield from _unindexed(path)
 
 
@@ -149,60 +170,52 @@ def _unindexed(path: Path) -> Iterator[str]:
             yield f"missing: {_some(absent)}"
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _described(path: Path) -> dict[str, Described]:
     """Return the tensors of fastinit.json by their names; none where it is not there."""
     try:
         text = (path / MANIFEST).read_bytes()
     except FileNotFoundError:
         return {}
-    described = {tensor["name"]: tensor for tensor in json.loads(text)["tensors"]}
-    for tensor in described.values():
-        _subjects(tensor["shape"], tensor)  # raises what is not as it should be
-    return described
+    return {str(tensor["name"]): _one_described(tensor) for tensor in json.loads(text)["tensors"]}
 
 
-def _described_problems(described: Mapping[str, Any], stored: Mapping[str, Stored]) -> Iterator[str]:
+def _one_described(tensor: Mapping[str, Any]) -> Described:
+    whole = torch.empty(torch.Size(tensor["shape"]), device="meta")
+    subjects = [Subject((), whole.shape, _law(tensor["law"]))]
+    for part in tensor["parts"]:
+        at = tuple(entry if isinstance(entry, int) else slice(*entry) for entry in part["index"])
+        subjects.append(Subject(at, whole[at].shape, _law(part["law"])))
+    parts = [str(part["name"]) for part in tensor["parts"]]
+    return Described(tuple(map(str, tensor["tied"])), str(tensor["dtype"]), subjects, parts)
+
+
+def _described_problems(described: Mapping[str, Described], stored: Mapping[str, Stored]) -> Iterator[str]:
     absent = [name for name in described if name not in stored]
     if absent:
         yield f"in {MANIFEST} and in no file: {_some(absent)}"
-    for name, tensor in described.items():
+    for name, told in described.items():
         if name in stored:
-            found = stored[name]
-            there, told = (list(found.shape), DTYPES[found.dtype]), (tensor["shape"], tensor["dtype"])
-            if found.shape != tuple(told[0]) or str(found.dtype) != f"torch.{told[1]}":
-                yield f"{name} is {there[1]} of {there[0]}, and in {MANIFEST} {told[1]} of {told[0]}"
+            _, dtype, shape, _ = stored[name]
+            if shape != told.subjects[0].shape or dtype_text(dtype) != told.dtype:
+                there = f"{DTYPES[dtype]} of {list(shape)}"
+                yield f"{name} is {there}, and in {MANIFEST} {told.dtype} of {list(told.subjects[0].shape)}"
 
 
-def _measured(stored: Mapping[str, Stored], described: Mapping[str, Any]) -> list[CheckRow]:
-    subjects = {}
+def _measured(stored: Mapping[str, Stored], described: Mapping[str, Described]) -> list[CheckRow]:
+    known = {}
     for name in [*(name for name in described if name in stored), *(name for name in stored if name not in described)]:
-        tensor = described.get(name)
-        as_told = tensor is not None and tuple(tensor["shape"]) == stored[name].shape
-        subjects[name] = _subjects(stored[name].shape, tensor if as_told else None)
-    alpha = alpha_of([subject.law for several in subjects.values() for subject in several])
+        shape, told = stored[name].shape, described.get(name)
+        # Of another shape than described, it has no law that could be looked at.
+        if told is None or told.subjects[0].shape != shape:
+            told = Described(told.tied if told else (), "", [Subject((), shape, None)], [])
+        known[name] = told
+    alpha = alpha_of([subject.law for one in known.values() for subject in one.subjects])
     rows: list[CheckRow] = []
-    for name, several in subjects.items():
+    for name, one in known.items():
         dtype = stored[name].dtype
-        findings = scan(_reader(stored[name]), dtype, several, alpha)
-        tensor = described.get(name) or {}
-        parts = [part["name"] for part in tensor.get("parts", [])][: len(several) - 1]
-        rows += rows_of(name, tuple(tensor.get("tied", ())), dtype, several, parts, findings)
+        findings = scan(_reader(stored[name]), dtype, one.subjects, alpha)
+        rows += rows_of(name, one.tied, dtype, one.subjects, one.parts, findings)
     return rows
-
-
-def _subjects(shape: tuple[int, ...], tensor: Mapping[str, Any] | None) -> list[Subject]:
-    """Return a tensor and its parts with the laws that fastinit.json gives them."""
-    if tensor is None:
-        return [Subject((), shape, None)]
-    parts = [
-        Subject(
-            tuple(entry if isinstance(entry, int) else slice(*entry) for entry in part["index"]),
-            tuple(part["shape"]),
-            _law(part["law"]),
-        )
-        for part in tensor["parts"]
-    ]
-    return [Subject((), shape, _law(tensor["law"])), *parts]
 
 
 def _law(plain: Mapping[str, Any] | None) -> Law | None:
