@@ -260,7 +260,7 @@ def test_buffers_with_a_rule_are_measured_and_others_left_out() -> None:
 
 
 def test_buffers_that_are_not_persistent_are_looked_at_like_others() -> None:
-    # Rotary frequencies are such buffers: forgotten on the meta device, or by to_empty, they break a model unseen.
+    # Rotary frequencies are such buffers: forgotten on the meta device, they are in no state_dict that would tell.
     model = nn.Module()
     model.register_buffer("frequencies", torch.full((4,), 2.0), persistent=False)
     ones = Recipe([Rule(fastinit.ones_, buffers="frequencies")])

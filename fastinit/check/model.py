@@ -109,6 +109,7 @@ def check_model(model: nn.Module, recipe: Recipe, *, only: str | Sequence[str] |
     of the tensor's type. What holds a constant, ones (eye_, dirac_) or counted zeros (sparse_) is compared exactly;
     orthogonal matrices by the products of up to 256 of their rows or columns; parts by themselves, and the rest of
     their tensor without them. What has no law (keep, a callable of yours, no rule) fails for NaN and infinities only.
+    Of the buffers, those that a rule takes and those on the meta device are looked at.
 
     The probability that anything is flagged in a model whose values are right is below 1e-6.
 
