@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastinit.check.distributions import Distribution
-from fastinit.check.measure import Places, evenly
+from fastinit.check.measure import Division, Places, evenly
 from fastinit.laws import Law
 from fastinit.parameters import is_plain
 from fastinit.plan import Row
@@ -52,7 +52,7 @@ class _Sample(NamedTuple):
     about: str  # shape and type
     law: Law | None
     vector: int  # the longer side of the matrix that it is
-    size: int
+    size: int  # elements, without those of parts
     values: Tensor  # finite ones, float64
 
 
@@ -93,10 +93,13 @@ def _samples(row: Row, tensor: Tensor) -> Iterator[_Sample]:
     if not row.parts:
         yield _sample(row.name, row.law, tensor, [])
         return
-    parts = [Places(part.at, tensor.shape) for part in row.parts]
-    yield _sample(row.name, row.law, tensor, parts)
-    for part in row.parts:
-        yield _sample(part.name, part.law, tensor[part.at], [])
+    own, *counts = Division(tensor.shape, [part.at for part in row.parts]).counts
+    if own:
+        parts = [Places(part.at, tensor.shape) for part in row.parts]
+        yield _sample(row.name, row.law, tensor, parts)._replace(size=own)
+    for part, count in zip(row.parts, counts, strict=True):
+        if count:
+            yield _sample(part.name, part.law, tensor[part.at], [])
 
 
 def _sample(name: str, law: Law | None, tensor: Tensor, without: Sequence[Places]) -> _Sample:

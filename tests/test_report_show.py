@@ -184,6 +184,29 @@ def test_every_kind_of_law_part_and_type_is_drawn(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_what_parts_take_is_drawn_and_counted_as_theirs_alone(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("matplotlib")
+    model = nn.ModuleDict({"embedding": nn.Embedding(30, 20, padding_idx=0), "lstm": nn.LSTM(20, 20, bias=False)})
+    gates = [Part(fastinit.orthogonal_, chunk(gate, 4)) for gate in range(4)]
+    recipe = Recipe(
+        [
+            Rule(fastinit.normal_, types=nn.Embedding, parts=Part(fastinit.zeros_, padding_row)),
+            Rule(fastinit.keep, params="weight_hh*", parts=gates),
+            Rule(fastinit.uniform_),
+        ]
+    )
+    texts = []
+    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda self, x, y, text, **_: texts.append(text))
+    init_model_(model, recipe).plot(tmp_path / "parts.png")
+    counted = [text for text in texts if "elements" in text]
+    assert counted == [
+        "lstm.weight_ih_l0\n1,600 elements",
+        "4 tensors\n1,600 elements",
+        "embedding.weight\n580 elements",
+        "embedding.weight[0]\n20 elements",
+    ]
+
+
 @pytest.mark.parametrize(
     ("law", "vector"),
     [
