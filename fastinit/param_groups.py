@@ -6,14 +6,14 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import Parameter
 
-from fastinit.parameters import modules, owned_parameters
+from fastinit.parameters import modules, owned_parameters, surroundings
 from fastinit.selection import FirstMatch, RecipeError, Selector
 
 
 class Group(Selector):
     """Options of an optimiser, such as weight_decay and lr, and the parameters that they are for.
 
-    `types`, `params` and `names` select as they do in a Rule; a group without any takes all that is left.
+    `types`, `params`, `names` and `inside` select as they do in a Rule; a group without any takes all that is left.
 
     max_dim: takes only parameters of so many dimensions or fewer; 1 for biases and the gains of norms.
     with_ties: a tied parameter that the group takes under one of its names is its own under all of them, whatever later
@@ -26,11 +26,14 @@ class Group(Selector):
         types: type | str | tuple[type | str, ...] | None = None,
         params: str | tuple[str, ...] | None = None,
         names: str | tuple[str, ...] | None = None,
+        inside: type | str | tuple[type | str, ...] | None = None,
         max_dim: int | None = None,
         with_ties: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(types, params, names)
+        super().__init__(types, params, names, inside=inside)
+        if max_dim is not None and not isinstance(max_dim, int):
+            raise RecipeError(f"max_dim must be a whole number, got {max_dim!r}")
         self.max_dim = max_dim
         self.with_ties = with_ties
         self.options = options
@@ -54,16 +57,21 @@ def param_groups(model: nn.Module, groups: Iterable[Group]) -> list[dict[str, An
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if isinstance(groups, Group):
+        raise TypeError("groups must be a list of fastinit.Group, got one by itself")
     given = list(groups)
     for group in given:
         if not isinstance(group, Group):
             raise RecipeError(f"groups: each must be a fastinit.Group, got {group!r}")
+    around = surroundings(model) if any(group.inside is not None for group in given) else {}
     matchers: dict[int, _Matcher] = {}
     result: list[dict[str, Any]] = [{"params": [], **group.options} for group in given]
     uncovered, divided = [], []
     for parameter, names in _trainable(model):
         matcher = matchers.setdefault(parameter.dim(), _Matcher(given, parameter.dim()))
-        taken = {name: matcher.match(module, own, name) for name, module, own in names}
+        taken = {
+            name: matcher.match(module, own, name, around.get(name[: -len(own)], ())) for name, module, own in names
+        }
         index = _one_of(given, set(taken.values()))
         if index is not None:
             result[index]["params"].append(parameter)
@@ -108,8 +116,8 @@ class _Matcher:
         self._indices = [at for at, one in enumerate(groups) if one.max_dim is None or dim <= one.max_dim]
         self._first = FirstMatch([groups[at] for at in self._indices])
 
-    def match(self, module: nn.Module, own: str, name: str) -> int | None:
-        found = self._first.match(type(module), own, name)
+    def match(self, module: nn.Module, own: str, name: str, around: tuple[type, ...]) -> int | None:
+        found = self._first.match(type(module), own, name, around=around)
         return None if found is None else self._indices[found]
 
 

@@ -52,6 +52,16 @@ def test_selectors_are_those_of_rules() -> None:
         Group(types=3)  # type: ignore[arg-type]
 
 
+def test_a_group_may_be_for_what_stands_inside_a_module() -> None:
+    model = nn.ModuleDict({"layer": nn.TransformerEncoderLayer(4, 2, 8), "head": nn.Linear(4, 2)})
+    inner, rest = param_groups(torch.compile(model), [Group(inside="*EncoderLayer", types=nn.Linear, lr=0.1), Group()])
+    assert [name for name in names_in(model, inner) if "weight" in name] == [
+        "layer.self_attn.out_proj.weight", "layer.linear1.weight", "layer.linear2.weight"
+    ]  # fmt: skip
+    assert inner.keys() == {"params", "lr"}
+    assert names_in(model, rest)[-2:] == ["head.weight", "head.bias"]
+
+
 def test_an_optimiser_takes_them_and_steps() -> None:
     model = Small()
     groups = param_groups(model, [Group(types=nn.PReLU, lr=7.0), Group(params="bias", lr=0.0), Group(lr=1.0)])
@@ -178,6 +188,10 @@ def test_wrong_arguments_are_named() -> None:
         param_groups([], [])  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match=r"groups: each must be a fastinit\.Group, got \{"):
         param_groups(Small(), [{"lr": 1.0}])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"groups must be a list of fastinit\.Group"):
+        param_groups(Small(), Group())  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="max_dim must be a whole number, got '1'"):
+        Group(max_dim="1")  # type: ignore[arg-type]
     group = Group(types=nn.Linear, params=("a", "b"), max_dim=1, with_ties=True, lr=0.1)
     assert repr(group) == "Group(types=Linear, params=('a', 'b'), max_dim=1, with_ties=True, lr=0.1)"
     assert fastinit.Group is Group
