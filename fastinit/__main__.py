@@ -33,11 +33,11 @@ def check(folder: str, json_path: str | None) -> None:
 
     try:
         report = check_folder(folder)
+        report.show()
         if json_path is not None:
             report.to_json(json_path)
     except OSError as error:
         raise SystemExit(f"python -m fastinit check: {error}") from error
-    report.show()
     if not report.ok:
         raise SystemExit(1)
 

@@ -123,6 +123,8 @@ def _imported(name: str) -> Callable[..., Any]:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise _Refused(f"--model: {error}") from error
+    except Exception as error:  # whatever a module does while it is imported
+        raise _Refused(f"--model: {module} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise _Refused(f"--model: {name} is a {type(found).__name__}, neither a class nor a function")
     made: Callable[..., Any] = found

@@ -267,6 +267,12 @@ def test_the_command_prints_the_table_and_says_by_its_status(folder: Path, capsy
     assert plain["ok"] is False and "is missing" in plain["problems"][0]
 
 
+def test_a_report_that_cannot_be_written_is_shown_all_the_same(folder: Path, capsys) -> None:
+    with pytest.raises(SystemExit, match="No such file or directory"):
+        main(["check", str(folder), "--json", str(folder / "nowhere" / "report.json")])
+    assert "linear.weight" in capsys.readouterr().out
+
+
 def test_the_command_as_a_process(folder: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "fastinit", *arguments], capture_output=True, text=True)

@@ -155,6 +155,7 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
         ({"model": "Model"}, "--model must be module:Class, such as transformers:LlamaForCausalLM, got Model"),
         ({"model": "absent:Model"}, "--model: No module named 'absent'"),
         ({"model": "mine:Absent"}, "--model: module 'mine' has no attribute 'Absent'"),
+        ({"model": "broken:Model"}, "--model: broken cannot be imported: SyntaxError: "),
         ({"model": "mine:number"}, "--model: mine:number is a int, neither a class nor a function"),
         ({"model": "mine:not_a_module"}, "--model: mine:not_a_module makes a dict, not a torch.nn.Module"),
         ({"config": "absent.json"}, "--config: cannot read absent.json: No such file or directory"),
@@ -169,6 +170,7 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_what_cannot_be_is_said_without_a_traceback(here: Path, changes: dict[str, str], said: str) -> None:
+    (here / "broken.py").write_text("class Model(")
     (here / "list.json").write_text("[]")
     (here / "wrong.json").write_text('{"height": 5}')
     (here / "wrong.toml").write_text("rules = ")
