@@ -295,6 +295,10 @@ def test_a_conjugate_view_is_measured() -> None:
     assert (row.verdict, row.min, row.max) == ("ok", -2.0, 1.0)
 
 
+def test_the_mean_of_a_law_about_zero_is_told_as_zero() -> None:
+    assert "mean 1 is not within 0 ±" in one(Rule(fastinit.normal_, std=0.02), torch.ones(100)).note
+
+
 def test_only_selects_as_in_init_model() -> None:
     model = Small()
     assert list(by_name(check_model(model, RECIPE, only="body.*.weight"))) == ["body.0.weight", "body.1.weight"]

@@ -108,7 +108,8 @@ def moments_of(law: Law, dtype: torch.dtype) -> Moments | None:
     variance, fourth = (squares * weights).sum(), (squares.square() * weights).sum()
     values = about.loc + about.scale * z[weights > 0]
     ends = (about.low, about.high) if dtype.itemsize > 2 else (values.min().item(), values.max().item())
-    centre = about.loc + about.scale * mean.item()
+    # What the sum leaves of a mean of zero is rounding, and would be told as the law's mean.
+    centre = about.loc + about.scale * (mean.item() if abs(mean) > 1e-12 else 0.0)
     return Moments(
         centre,
         about.scale * math.sqrt(variance.item()),
