@@ -114,7 +114,8 @@ class InitReport(Tabular):
         return tables
 
     def under(self) -> list[str]:
-        filled = [group.elements for group in self.groups] or [row.shape.numel() for row in self.rows]
+        taken = [row.shape.numel() for row in self.rows if row.rule is not None]
+        filled = [group.elements for group in self.groups] or taken
         wrote = f"{sum(filled):,} elements"
         return [f"{wrote} in {self.seconds:.3f} s" if self.seconds else f"{wrote}, nothing written"]
 

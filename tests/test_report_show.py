@@ -50,6 +50,12 @@ def test_what_an_explanation_and_a_report_say_was_written(filled) -> None:
     assert str(RECIPE.explain(model)).splitlines()[-1] == "395 elements, nothing written"
 
 
+def test_what_no_rule_took_is_not_counted_as_written() -> None:
+    model, recipe = nn.Linear(3, 4), Recipe([Rule(fastinit.zeros_, params="bias")])
+    assert str(recipe.explain(model)).endswith("4 elements, nothing written")
+    assert "\n0 elements in " in str(init_model_(model, Recipe([]), strict=False))
+
+
 def test_names_with_brackets_are_no_markup() -> None:
     rich_console = pytest.importorskip("rich.console")
     model = nn.ModuleDict({"e": nn.Embedding(5, 3, padding_idx=0)})
