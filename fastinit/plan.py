@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from fastinit import _ops
 from fastinit.laws import KEYLESS, Law
-from fastinit.parameters import Owned, canonical_name, is_plain, owned_buffers, owned_parameters, surroundings
+from fastinit.parameters import (
+    Owned,
+    canonical_name,
+    is_plain,
+    owned_buffers,
+    owned_parameters,
+    surroundings,
+    two_of_one_name,
+)
 from fastinit.recipe import Recipe
 from fastinit.rule import Index, Initialiser, Part, Rule, Source, keep
 from fastinit.selection import RecipeError
@@ -102,13 +110,13 @@ def make_plan(
     only: str | Sequence[str] | None = None,
     buffers: Literal["error", "reset"] = "error",
     in_place: bool = True,
-    saved: bool = False,
+    stored: bool = False,
 ) -> Plan:
     """Return the plan; whatever a rule or a tensor is to be refused for is a RecipeError here.
 
     in_place: the tensors that have memory are to be written where they are; otherwise every tensor is made anew, in
     row-major order.
-    saved: only what a checkpoint holds, which is all but the buffers that are not persistent.
+    stored: without the buffers that are not persistent, which a checkpoint does not hold.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -119,12 +127,15 @@ def make_plan(
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype must be a floating-point torch.dtype, got {dtype!r}")
     parameters, tied = owned_parameters(model)
-    others = owned_buffers(model)
-    if saved:
+    others, held_twice = owned_buffers(model)
+    tied |= held_twice
+    for name in parameters.keys() & others.keys():
+        raise two_of_one_name(model, name, parameters[name][0], others[name][0])
+    if stored:
         others = {name: one for name, one in others.items() if one[2] not in one[1]._non_persistent_buffers_set}
     asked: set[str] = set()  # by a name of their own in `only`
     if only is not None:
-        chosen, asked = _selected(model, [*parameters, *others], tied, [only] if isinstance(only, str) else only)
+        chosen, asked = _selected(model, [*parameters, *others], tied, only)
         parameters = {name: one for name, one in parameters.items() if name in chosen}
         others = {name: one for name, one in others.items() if name in chosen}
     around = surroundings(model) if any(rule.inside is not None for rule in recipe.rules) else {}
@@ -137,20 +148,27 @@ def make_plan(
 
 
 def _selected(
-    model: nn.Module, names: Iterable[str], tied: dict[str, tuple[str, ...]], globs: Sequence[str]
+    model: nn.Module, names: Iterable[str], tied: dict[str, tuple[str, ...]], only: str | Sequence[str]
 ) -> tuple[set[str], set[str]]:
-    """Return the names that the globs choose, and those among them that were given whole."""
-    first = {name: name for name in names} | {other: name for name, others in tied.items() for other in others}
+    """Return the names that `only` chooses, and those among them that were given whole."""
+    globs = [only] if isinstance(only, str) else list(only) if isinstance(only, Iterable) else [only]
+    if not all(isinstance(glob, str) for glob in globs):
+        raise TypeError(f"only must be a name, a glob over names, or a list of them, got {only!r}")
+    names = [*names]
+    first = {name: name for name in names} | {other: name for name in names for other in tied.get(name, ())}
     chosen: set[str] = set()
-    asked: set[str] = set()
+    whole: set[str] = set()
     for glob in globs:
         name = glob if glob in first else canonical_name(model, glob)
         if name in first:
-            asked.add(first[name])
+            whole.add(name)
         elif hits := [first[name] for name in first if fnmatchcase(name, glob)]:
             chosen.update(hits)
-        else:
+        elif name.rpartition(".")[2] != "_extra_state":  # what get_extra_state gives is a key too, and no tensor
             raise RecipeError(f"only: {glob!r} matches no parameter or buffer of the model")
+    asked = {first[name] for name in whole}
+    if not isinstance(only, str):  # as missing keys, among which is every name that the checkpoint has not
+        asked = {name for name in asked if whole.issuperset(tied.get(name, ())) and name in whole}
     return chosen | asked, asked
 
 
@@ -201,6 +219,7 @@ class _Planner:
         for name, (tensor, module, own) in owned.items():
             around = self.around[name[: -len(own)]] if self.around else ()
             index = plan.recipe.match(type(module), own, name, True, around)
+            tied = self.tied.get(name, ())
             law: Law | None = None
             parts: tuple[PartOf, ...] = ()
             if index is not None:
@@ -210,10 +229,10 @@ class _Planner:
             elif not (tensor.is_meta or name in asked):
                 plan.untouched.add(name)
             elif not reset:
-                self._miss(name, (), tensor, module, kind="buffer of ")
+                self._miss(name, tied, tensor, module, kind="buffer of ")
             make = reset and index is None and name not in plan.untouched
             plan.tensors.append((tensor, module, own))
-            plan.rows.append((name, (), tensor.shape, tensor.dtype, index, law, parts, True, make))
+            plan.rows.append((name, tied, tensor.shape, tensor.dtype, index, law, parts, True, make))
 
     def refuse_unmatched(self) -> None:
         if self.unmatched:
@@ -315,14 +334,13 @@ class _Planner:
         return tuple(parts)
 
     def _part(self, name: str, target: Tensor, index: Index, part: Part, kwargs: dict[str, Any]) -> PartOf:
-        shape = (
-            torch.Size(len(range(entry.start, entry.stop, entry.step)) for entry in index if isinstance(entry, slice))
-            + target.shape[len(index) :]
-        )
-        law = part.law(shape, kwargs)
+        view = target.detach()[index]
+        law = part.law(view.shape, kwargs)
         part_name = f"{name}[{', '.join(map(_text, index))}]"
-        self._check(part_name, torch.empty(shape, dtype=target.dtype, device="meta"), law, part)
-        return PartOf(part_name, index, shape, law if target.dtype in _ops.DTYPES else None, part.initialiser, kwargs)
+        self._check(part_name, view, law, part)
+        return PartOf(
+            part_name, index, view.shape, law if target.dtype in _ops.DTYPES else None, part.initialiser, kwargs
+        )
 
 
 def refused(name: str, rule: Rule, error: Exception) -> RecipeError:

@@ -75,7 +75,9 @@ def save_checkpoint(
     begun = perf_counter()
     base = key if isinstance(key, Key) else Key(key)
     most = parse_size(max_shard_size)
-    plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False, saved=True)
+    if not (progress is None or progress is True or callable(progress)):
+        raise TypeError(f"progress must be True, or called as progress(bytes done, bytes in all), got {progress!r}")
+    plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False, stored=True)
     make_buffers(model, plan, base)
     entries = {entry.name: entry for entry in plan.entries}
     shards = layout((TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in entries.items()), most)
