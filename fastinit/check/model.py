@@ -69,7 +69,7 @@ class CheckReport(Tabular):
         return {"ok": self.ok, "problems": self.problems, "rows": rows}
 
     def tables(self) -> list[Table]:
-        head = ("tensor", "shape", "type", "mean", "std", "min", "max", "KS", "verdict", "law")
+        head = ("tensor", "shape", "type", "mean", "std", "min", "max", "KS", "verdict")
         rows = [
             (
                 row.name + "".join(f" = {name}" for name in row.tied),
@@ -78,15 +78,17 @@ class CheckReport(Tabular):
                 *(_number(value) for value in (row.mean, row.std, row.min, row.max)),
                 "" if row.ks is None else f"{row.ks:.4f}",
                 row.verdict,
-                "-" if row.law is None else str(row.law),
             )
             for row in self.rows
         ]
         styles = ["" if row.verdict == "ok" else "bold red" for row in self.rows]
-        return [Table(head, rows, "<<<>>>>><<", styles)]
+        return [Table(head, rows, "<<<>>>>><", styles)]
 
     def under(self) -> list[str]:
-        lines = [f"{row.name}: {row.verdict}{': ' if row.note else ''}{row.note}" for row in self.failures]
+        lines = [
+            f"{row.name}, {row.law or 'no law'}: {row.verdict}{': ' if row.note else ''}{row.note}"
+            for row in self.failures
+        ]
         lines += self.problems
         if lines:
             lines.append("")
@@ -166,4 +168,4 @@ def _unmeasured(entry: Entry, verdict: str, note: str) -> CheckRow:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else f"{value:.3g}"
