@@ -1,16 +1,14 @@
 """Whole models: `init_model_` plans every tensor by a recipe, checks it all, and only then writes."""
 
-import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import nn
 
 from fastinit.buffers import make_buffers
-from fastinit.fill import fill_jobs
+from fastinit.fill import fill_jobs, no_collection
 from fastinit.key import Key
 from fastinit.materialise import Holders, new_tensor
 from fastinit.plan import Job, Plan, make_plan
@@ -66,7 +64,7 @@ def init_model_(
         raise ValueError(f"device must be 'cpu', got {device!r}: the keyed stream has no kernels for others yet")
     if not (progress is None or callable(progress)):
         raise TypeError(f"progress must be called as progress(elements done, elements in all), got {progress!r}")
-    with _no_collection():
+    with no_collection():
         plan = make_plan(model, recipe, dtype=dtype, strict=strict, only=only, buffers=buffers)
     make_buffers(model, plan, base)
     on_meta = {row[0]: row[3] for row, (tensor, *_) in zip(plan.rows, plan.tensors, strict=True) if tensor.is_meta}
@@ -81,8 +79,7 @@ def init_model_(
             started = time.perf_counter()
             with torch.inference_mode(False):  # an inference tensor could never be trained
                 tensors = [new_tensor(one, on_meta[name]) if name in on_meta else one for name, one, *_ in jobs]
-            with _no_collection():
-                fill_jobs(plan, rule, jobs, tensors, base)
+            fill_jobs(plan, rule, jobs, tensors, base)
             if holders is not None:
                 for (name, *_), new in zip(jobs, tensors, strict=True):
                     if name in on_meta:
@@ -104,20 +101,6 @@ def _put_buffers(plan: Plan, holders: Holders | None) -> None:
         else:
             with torch.no_grad():
                 tensors[name].copy_(made)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Leave garbage collection off for a while."""
-    # Plans and keys are a few objects a parameter and no cycles, but enough of them to set off a full garbage
-    # collection: a walk over all that importing torch made, longer than filling 10,000 small tensors.
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _elements(jobs: list[Job]) -> int:
