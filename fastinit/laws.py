@@ -30,6 +30,10 @@ class Law(NamedTuple):
     kind: str
     numbers: tuple[float, float, float, float]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, for reports and for a checkpoint's fastinit.json."""
+        return {"kind": self.kind, "numbers": list(self.numbers)}
+
     def __str__(self) -> str:
         arguments = zip(_ARGUMENTS[self.kind], self.numbers, strict=False)
         return f"{self.kind}({', '.join(f'{name}={value:g}' for name, value in arguments)})"

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from fastinit.laws import Law
 from fastinit.parameters import owned_buffers, owned_parameters
 from fastinit.plan import Row, RowTuple
 from fastinit.recipe import Recipe
@@ -60,8 +59,8 @@ class InitReport(Tabular):
                     "shape": list(row.shape),
                     "dtype": dtype_text(row.dtype),
                     "rule": row.rule,
-                    "law": _plain(row.law),
-                    "parts": [{"name": part.name, "law": _plain(part.law)} for part in row.parts],
+                    "law": row.law and row.law.to_dict(),
+                    "parts": [{"name": part.name, "law": part.law and part.law.to_dict()} for part in row.parts],
                     "buffer": row.buffer,
                 }
                 for row in self.rows
@@ -131,7 +130,3 @@ class InitReport(Tabular):
         whole = name_of(self.recipe.rules[row.rule].initialiser) if row.law is None else str(row.law)
         parts = [f"{one.name.removeprefix(row.name)} {one.law or name_of(one.initialiser)}" for one in row.parts]
         return "; ".join([whole, *parts])
-
-
-def _plain(law: Law | None) -> dict[str, Any] | None:
-    return None if law is None else {"kind": law.kind, "numbers": list(law.numbers)}

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,16 +23,16 @@ def keep(tensor: Tensor) -> Tensor:
     return tensor
 
 
-class Source:
+class Source(ABC):
     """As a rule's initialiser: tensors that are read from elsewhere, by the parameter's name."""
 
+    @abstractmethod
     def check(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> None:
         """Raise what is wrong with the tensor for the parameter of this name, shape and type."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, name: str, out: Tensor, first: int) -> None:
         """Write elements `first` to `first + len(out)` of the tensor, in row-major order, into dense `out`."""
-        raise NotImplementedError
 
     def __call__(self, tensor: Tensor) -> Tensor:
         raise TypeError(f"{self!r} goes by the parameter's name: use it as a rule's initialiser")

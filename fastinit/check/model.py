@@ -57,7 +57,7 @@ class CheckReport(Tabular):
         """Plain types only, as `to_json` writes them."""
         rows = []
         for row in self.rows:
-            law = row.law and {"kind": row.law.kind, "numbers": list(row.law.numbers)}
+            law = row.law and row.law.to_dict()
             plain = {"tied": list(row.tied), "shape": list(row.shape), "dtype": dtype_text(row.dtype), "law": law}
             # JSON has no infinities: an extreme is one only where the law is.
             numbers = {

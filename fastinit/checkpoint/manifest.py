@@ -17,7 +17,6 @@ from fastinit._version import __version__
 from fastinit.checkpoint.shards import Folder, Shard
 from fastinit.fill import unit, write_piece
 from fastinit.key import Key
-from fastinit.laws import Law
 from fastinit.plan import Entry, Plan
 from fastinit.rule import Index, keep
 
@@ -87,7 +86,7 @@ def _tensor(plan: Plan, entry: Entry, key: Key) -> dict[str, Any]:
         "shape": entry.shape,
         "dtype": str(entry.dtype).removeprefix("torch."),
         "buffer": entry.buffer,
-        "law": _law(entry.law),
+        "law": entry.law and entry.law.to_dict(),
         "called": _called(rule.initialiser, plan.arguments(entry.name, rule)) if rule is not None and called else None,
         "kept": _digest(plan, entry, key) if kept else None,
         "parts": [
@@ -95,16 +94,12 @@ def _tensor(plan: Plan, entry: Entry, key: Key) -> dict[str, Any]:
                 "name": part.name,
                 "index": _index(part.at),
                 "shape": part.shape,
-                "law": _law(part.law),
+                "law": part.law and part.law.to_dict(),
                 "called": _called(part.initialiser, part.kwargs) if part.law is None else None,
             }
             for part in entry.parts
         ],
     }
-
-
-def _law(law: Law | None) -> dict[str, Any] | None:
-    return None if law is None else {"kind": law.kind, "numbers": law.numbers}
 
 
 def _index(index: Index) -> list[int | list[int]]:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import torch
 
+SINGLE = "model.safetensors"  # where there is one file, and no index
 INDEX = "model.safetensors.index.json"
 DTYPES = {
     torch.float64: "F64",

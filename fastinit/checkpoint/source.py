@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fastinit.checkpoint.shards import DTYPES, INDEX
+from fastinit.checkpoint.shards import DTYPES, INDEX, SINGLE
 from fastinit.rule import Source
 
 _TYPES = {name: dtype for dtype, name in DTYPES.items()}
-_SINGLE = "model.safetensors"
 _PIECE = 2**24  # bytes read at a time
 _LONGEST_HEADER = 10**8  # bytes, safetensors' own bound
 
@@ -93,9 +92,9 @@ class from_checkpoint(Source):  # in lower case as the functions that it stands 
     def _files(self) -> list[Path]:
         path = Path(self.path)
         if path.is_dir():
-            found = [path / name for name in (_SINGLE, INDEX) if (path / name).is_file()]
+            found = [path / name for name in (SINGLE, INDEX) if (path / name).is_file()]
             if not found:
-                raise ValueError(f"{self!r}: the folder has neither {_SINGLE} nor {INDEX}")
+                raise ValueError(f"{self!r}: the folder has neither {SINGLE} nor {INDEX}")
             path = found[0]
         if path.suffix != ".json":
             return [path]

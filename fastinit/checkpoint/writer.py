@@ -20,6 +20,7 @@ from fastinit.buffers import make_buffers
 from fastinit.checkpoint.manifest import MANIFEST, manifest_of, refuse_other
 from fastinit.checkpoint.shards import (
     INDEX,
+    SINGLE,
     Folder,
     Shard,
     TensorSpec,
@@ -36,7 +37,6 @@ from fastinit.recipe import Recipe
 from fastinit.report import InitReport
 
 _BUFFER = 2**26  # bytes filled at a time: tens of milliseconds, beside which starting threads is nothing
-_SINGLE = "model.safetensors"
 
 Progress = Callable[[int, int], object]
 _Piece = tuple[Entry, int, int]  # of a tensor: the first element, and how many
@@ -106,7 +106,7 @@ def _refuse_strays(folder: Folder, shards: Sequence[Shard]) -> None:
     """Refuse a folder with files that are another checkpoint's, which a reader might take for ours."""
     ours = {shard.file for shard in shards} | ({INDEX} if len(shards) > 1 else set())
     begun = folder.read(MANIFEST) is not None
-    for name in sorted(ours | {_SINGLE, INDEX}):
+    for name in sorted(ours | {SINGLE, INDEX}):
         if (folder.path / name).exists() and not (begun and name in ours):
             raise ValueError(f"out: {folder.path} holds {name} of another checkpoint; give an empty folder")
 
