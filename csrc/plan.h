@@ -5,15 +5,11 @@
 #include <memory>
 #include <vector>
 
+#include "dim.h"
 #include "maths/numbers.h"
 #include "sparse.h"
 
 namespace fastinit {
-
-// One dimension of a tensor that is not one dense run: elements, memory step and step of the logical index.
-struct Dim {
-  int64_t size, stride, index_stride;
-};
 
 // A tensor to fill. The element at coordinates c lies at data + item_size * sum(c_d stride_d) and gets the value number
 // first_index + sum(c_d index_stride_d) of the stream of (seed, offset). Without dims: `elements` in one dense run.

@@ -11,21 +11,6 @@ namespace fastinit {
 template <class V>
 void fill(const FillJob& job, void* out, uint64_t first, int64_t count);
 
-// The bits of the type's smallest normal number, and of its smallest number where no processor flushes that to zero:
-// what a draw that is zero by chance becomes, so that the zeros can be counted.
-FASTINIT_INLINE constexpr uint64_t smallest(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat32:
-      return 0x00800000;
-    case DType::kFloat64:
-      return uint64_t{1} << 52;
-    case DType::kBFloat16:
-      return 0x0080;
-    default:
-      return 1;
-  }
-}
-
 // One row's elements.
 template <class V, class T>
 FASTINIT_INLINE void mask_row(const uint32_t* words, const int32_t* limits, T least, T* out, int64_t count) {
@@ -39,7 +24,7 @@ template <class V, class T>
 void fill_sparse_type(const FillJob& job, T* out, int64_t first, int64_t count) {
   constexpr int64_t kPiece = 1024;
   const SparseColumns& columns = *job.numbers.sparse.columns;
-  const T least = static_cast<T>(smallest(job.dtype));
+  const T least = static_cast<T>(smallest_number(job.dtype));
   FillJob normal = job, draws = job;
   normal.law = Law::kNormal, normal.numbers.normal = job.numbers.sparse.normal;
   draws.law = Law::kSparseDraws;

@@ -11,3 +11,20 @@
 #include "cuda_shim.h"
 #define FASTINIT_KERNEL(name, Table, threads, blocks_per_sm) extern "C" void name(const Table& table)
 #endif
+
+#include "tables.h"
+
+namespace fastinit::cuda {
+
+// The number of the tensor that this block of threads works on.
+template <class Table>
+FASTINIT_INLINE int tensor_of_block(const Table& table) {
+  int i = 0;
+  FASTINIT_UNROLL
+  for (int step = 32; step > 0; step /= 2) {
+    if (i + step < table.count && table.starts[i + step] <= blockIdx.x) i += step;
+  }
+  return i;
+}
+
+}  // namespace fastinit::cuda

@@ -6,8 +6,10 @@
 
 #if defined(__CUDACC__)
 #define FASTINIT_INLINE __host__ __device__ __forceinline__
-#define FASTINIT_RARE __host__ __device__
+#define FASTINIT_UNROLL _Pragma("unroll")
+#define FASTINIT_RARE __host__ __device__ __forceinline__  // a call would put its arguments into memory
 #else
 #define FASTINIT_INLINE inline __attribute__((always_inline))
+#define FASTINIT_UNROLL _Pragma("GCC unroll 32")
 #define FASTINIT_RARE __attribute__((noinline, cold))  // only for members of templates over the lane type
 #endif

@@ -25,7 +25,8 @@ struct Normal {
 
   Value mean, std;
 
-  FASTINIT_INLINE explicit Normal(const LawNumbers& n)
+  template <class Numbers>
+  FASTINIT_INLINE explicit Normal(const Numbers& n)
       : mean(V::f32(static_cast<float>(n.normal.mean))), std(V::f32(static_cast<float>(n.normal.std))) {}
 
   FASTINIT_INLINE void start(Int even, Int odd, State& state) const {
@@ -38,8 +39,8 @@ struct Normal {
   FASTINIT_INLINE void middle(State& state) const {
     state.radius = flip_sign(sqrt(state.radius), state.angle);
     const auto square = state.s * state.s;
-    state.even = horner<V>(square, coefficients::kMinusSin) * state.s;
-    state.odd = horner<V>(square, coefficients::kCos);
+    state.even = horner<V, coefficients::kMinusSin>(square) * state.s;
+    state.odd = horner<V, coefficients::kCos>(square);
   }
   FASTINIT_INLINE void finish(State& state) const {
     state.even = fma(state.radius * state.even, std, mean);
@@ -60,7 +61,8 @@ struct Normal64 {
 
   Value mean, std;
 
-  FASTINIT_INLINE explicit Normal64(const LawNumbers& n) : mean(V::f64(n.normal.mean)), std(V::f64(n.normal.std)) {}
+  template <class Numbers>
+  FASTINIT_INLINE explicit Normal64(const Numbers& n) : mean(V::f64(n.normal.mean)), std(V::f64(n.normal.std)) {}
 
   FASTINIT_INLINE void start(Int even, Int odd, State& state) const {
     const auto u = fma(to_double(first_draw64<V>(even, odd)), V::f64(0x1p-64), V::f64(0x1p-65));
@@ -71,8 +73,8 @@ struct Normal64 {
     const auto s = fma(to_double(shift_left64<1>(state.angle) | V::int64(1)), V::f64(0x1p-63), V::f64(-1.0));
     const auto square = s * s;
     state.radius = flip_sign(sqrt(state.radius), state.angle);
-    state.even = horner<V>(square, coefficients::kMinusSin64) * s;
-    state.odd = horner<V>(square, coefficients::kCos64);
+    state.even = horner<V, coefficients::kMinusSin64>(square) * s;
+    state.odd = horner<V, coefficients::kCos64>(square);
   }
   FASTINIT_INLINE void finish(State& state) const {
     state.even = fma(state.radius * state.even, std, mean);

@@ -47,13 +47,13 @@ template <class V>
 FASTINIT_INLINE typename V::Double normal_quantile(typename V::Double p, typename V::Double q) {
   const auto d = (p - q) * V::f64(0.5);
   const auto x = fma(V::f64(0.0) - d, d, V::f64(0.180625));  // negative outside the central |d| <= 0.425
-  auto z = d * (horner<V>(x, as241::kCentralN) / horner<V>(x, as241::kCentralD));
+  auto z = d * (horner<V, as241::kCentralN>(x) / horner<V, as241::kCentralD>(x));
   const auto outside = x < V::f64(0.0);
   if (any(outside)) {
     const auto r = sqrt(minus_two_log<V>(min(p, q)) * V::f64(0.5));
     const auto near = r - V::f64(1.6), far = r - V::f64(5.0);
-    const auto tail = select(r < V::f64(5.0), horner<V>(near, as241::kMiddleN) / horner<V>(near, as241::kMiddleD),
-                             horner<V>(far, as241::kFarN) / horner<V>(far, as241::kFarD));
+    const auto tail = select(r < V::f64(5.0), horner<V, as241::kMiddleN>(near) / horner<V, as241::kMiddleD>(near),
+                             horner<V, as241::kFarN>(far) / horner<V, as241::kFarD>(far));
     z = select(outside, flip_sign(tail, bits(d)), z);
   }
   return z;

@@ -57,7 +57,7 @@ FASTINIT_INLINE typename V::Float radius(typename V::Float n) {
                                  -1.6668057665e-1f, 1.4249322787e-1f,  -1.2420140846e-1f,
                                  1.1676998740e-1f,  -1.1514610310e-1f, 7.0376836292e-2f};
   const auto z = x * x;
-  auto y = horner<V>(x, kP) * x;
+  auto y = horner<V, kP>(x) * x;
   y = fma(y, z, e * V::f32(-2.12194440e-4f));
   y = fma(z, V::f32(-0.5f), y);
   const auto log = fma(e, V::f32(0.693359375f), x + y);
@@ -76,9 +76,9 @@ FASTINIT_INLINE void sine_cosine(typename V::Float angle, typename V::Float& sin
   const auto z = x * x;
   static constexpr float kCos[] = {4.166664568298827e-2f, -1.388731625493765e-3f, 2.443315711809948e-5f};
   static constexpr float kSin[] = {-1.6666654611e-1f, 8.3321608736e-3f, -1.9515295891e-4f};
-  auto c = horner<V>(z, kCos) * z;
+  auto c = horner<V, kCos>(z) * z;
   c = fma(c, z, z * V::f32(-0.5f)) + V::f32(1.0f);
-  auto s = horner<V>(z, kSin) * z;
+  auto s = horner<V, kSin>(z) * z;
   s = fma(s, x, x);
   const auto swapped = shift_left<30>(j);  // sine and cosine change places where j has the bit 2
   sine = flip_sign(select_top(swapped, c, s), shift_left<29>(j));
@@ -126,8 +126,8 @@ struct SerialNormal {
     // 2 pi k1 2^-53 = h pi + pi / 2 + s pi / 2 with h the top bit of the 53, s in [-1, 1) of the others: see normal.h.
     const auto s = fma(to_double(k1 & V::int64((uint64_t{1} << 52) - 1)), V::f64(0x1p-51), V::f64(-1.0));
     const auto square = s * s, signed_r = flip_sign(r, shift_left64<11>(k1));
-    first = fma(signed_r * (horner<V>(square, coefficients::kMinusSin64) * s), std, mean);
-    second = fma(signed_r * horner<V>(square, coefficients::kCos64), std, mean);
+    first = fma(signed_r * (horner<V, coefficients::kMinusSin64>(square) * s), std, mean);
+    second = fma(signed_r * horner<V, coefficients::kCos64>(square), std, mean);
     error = fma(r, error_scale, error_floor);
   }
 };

@@ -21,7 +21,7 @@ inline constexpr uint32_t kBitsOfOne = 0x3F800000u, kBitsOf2To64 = 0x5F800000u;
 template <class V>
 FASTINIT_INLINE typename V::Float tail_quantile(typename V::Float t, uint32_t unit) {
   const auto r = sqrt(minus_two_log<V>(t, unit));
-  return r - horner<V>(r, coefficients::kTailN) / horner<V>(r, coefficients::kTailD);
+  return r - horner<V, coefficients::kTailN>(r) / horner<V, coefficients::kTailD>(r);
 }
 
 template <class V>
@@ -36,8 +36,9 @@ struct TruncNormal {
 
   Value width, lower, upper, mean, std, low, high;
 
-  FASTINIT_INLINE explicit TruncNormal(const LawNumbers& numbers) {
-    const TruncNormalNumbers& n = numbers.trunc_normal;
+  template <class Numbers>
+  FASTINIT_INLINE explicit TruncNormal(const Numbers& numbers) {
+    const auto& n = numbers.trunc_normal;
     width = V::f32(static_cast<float>(n.width));
     lower = V::f32(static_cast<float>(n.lower));
     upper = V::f32(static_cast<float>(n.upper));
@@ -56,8 +57,8 @@ struct TruncNormal {
     s.odd = sqrt(s.odd_p * s.odd_q);
   }
   FASTINIT_INLINE void middle(State& s) const {
-    s.even = horner<V>(s.even, coefficients::kCentralN) / horner<V>(s.even, coefficients::kCentralD);
-    s.odd = horner<V>(s.odd, coefficients::kCentralN) / horner<V>(s.odd, coefficients::kCentralD);
+    s.even = horner<V, coefficients::kCentralN>(s.even) / horner<V, coefficients::kCentralD>(s.even);
+    s.odd = horner<V, coefficients::kCentralN>(s.odd) / horner<V, coefficients::kCentralD>(s.odd);
   }
   FASTINIT_INLINE void finish(State& s) const {
     s.even = (s.even_p - s.even_q) * s.even;
@@ -95,8 +96,9 @@ struct TruncNormalTail {
   Int mirror;
   Value width, lower, sign, mean, std, low, high;
 
-  FASTINIT_INLINE explicit TruncNormalTail(const LawNumbers& numbers) {
-    const TruncNormalNumbers& n = numbers.trunc_normal;
+  template <class Numbers>
+  FASTINIT_INLINE explicit TruncNormalTail(const Numbers& numbers) {
+    const auto& n = numbers.trunc_normal;
     mirror = V::int32(n.mirrored ? ~0u : 0u);
     width = V::f32(static_cast<float>(n.width));
     lower = V::f32(static_cast<float>(n.lower));
@@ -134,8 +136,9 @@ struct TruncNormal64 {
 
   Value width, lower, upper, mean, std, low, high;
 
-  FASTINIT_INLINE explicit TruncNormal64(const LawNumbers& numbers) {
-    const TruncNormalNumbers& n = numbers.trunc_normal;
+  template <class Numbers>
+  FASTINIT_INLINE explicit TruncNormal64(const Numbers& numbers) {
+    const auto& n = numbers.trunc_normal;
     width = V::f64(n.width);
     lower = V::f64(n.lower);
     upper = V::f64(n.upper);

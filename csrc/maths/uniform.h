@@ -21,7 +21,8 @@ struct Uniform {
 
   Value span, low, high;
 
-  FASTINIT_INLINE explicit Uniform(const LawNumbers& n)
+  template <class Numbers>
+  FASTINIT_INLINE explicit Uniform(const Numbers& n)
       : span(V::f32(static_cast<float>(n.uniform.span))),
         low(V::f32(static_cast<float>(n.uniform.low))),
         high(V::f32(static_cast<float>(n.uniform.high))) {}
@@ -51,7 +52,8 @@ struct Uniform64 {
 
   Value span, low, high;
 
-  FASTINIT_INLINE explicit Uniform64(const LawNumbers& n)
+  template <class Numbers>
+  FASTINIT_INLINE explicit Uniform64(const Numbers& n)
       : span(V::f64(n.uniform.span)), low(V::f64(n.uniform.low)), high(V::f64(n.uniform.high)) {}
 
   FASTINIT_INLINE void start(typename V::Int even, typename V::Int odd, State& s) const {
