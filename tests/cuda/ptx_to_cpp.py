@@ -241,6 +241,8 @@ class Translation:
     def value(self, operand: str, kind: str) -> str:
         """An operand as a C++ value of its type."""
         if kind == "pred":
+            if re.fullmatch(r"-?[01]", operand):
+                return "true" if operand != "0" else "false"
             negated = operand.startswith("!")
             return ("!" if negated else "") + self.register(operand.lstrip("!"))
         bits = self.bits(operand)

@@ -271,7 +271,7 @@ SNIPPETS: dict[str, Snippet] = {
         st.global.v2.u32 [%out], {%x, %y};
         setp.gtu.f32 %p, 0f7FC00000, 0f3F800000; setp.gt.or.f32 %q, 0f7FC00000, 0f3F800000, %c;
         selp.u32 %x, 1, 0, %p; selp.u32 %y, 1, 0, %q; st.global.v2.u32 [%out+8], {%x, %y};
-        setp.hi.u32 %p, -1, 1; and.pred %p, %p, %c; not.pred %q, %p; xor.pred %q, %q, %c; selp.u32 %x, 1, 0, %q;
+        setp.hi.u32 %p, -1, 1; and.pred %p, %p, %c; mov.pred %q, 1; and.pred %q, %q, !%p; xor.pred %q, %q, %c; selp.u32 %x, 1, 0, %q;
         cvt.u64.u32 %z, %x; st.global.u64 [%out+16], %z;""",
         [0, 1 + (1 << 32), 1],  # 5 < 9 and not (5 == 5); not (5 < 9) and not (5 == 5); unordered; ...
         (5,),

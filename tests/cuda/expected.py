@@ -1,0 +1,112 @@
+"""Judges what run_jobs wrote by tests/reference.py, torch.nn.init and the golden vectors, which share no code with csrc/."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import reference
+import torch
+from job_table import Job, Plan, contiguous
+
+
+def indices(job: Job) -> np.ndarray:
+    """The row-major position of each element in the whole tensor, modulo 2^64."""
+    steps = contiguous(tuple(max(n, 1) for n in job.whole_shape))
+    if job.tail:
+        return np.uint64(job.shape[0] - job.tail) + np.arange(job.tail, dtype=np.uint64)
+    index = np.zeros((), np.uint64)
+    for n, start, step in zip(job.shape, job.first, steps, strict=True):
+        axis = np.arange(n, dtype=np.uint64) * np.uint64(step) + np.uint64(start * step % 2**64)
+        index = index[..., None] + axis
+    return index.reshape(-1)
+
+
+def excess(values: torch.Tensor, exact: np.ndarray, std: float) -> float:
+    """The largest error in tolerances: that of z, and one rounding to the type (tests/test_keyed_numbers.py)."""
+    info = torch.finfo(values.dtype)
+    z_error = 1e-13 if values.dtype == torch.float64 else 4e-6
+    allowed = z_error * std + 0.51 * info.eps * (np.abs(exact) + z_error * std) + info.smallest_normal * info.eps
+    return float((np.abs(values.double().numpy() - exact) / allowed).max(initial=0.0))
+
+
+def same_bytes(x: torch.Tensor, y: torch.Tensor) -> bool:
+    return x.contiguous().view(torch.uint8).numpy().tobytes() == y.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def of_whole(job: Job) -> torch.Tensor:
+    """What torch.nn.init writes, or a tensor of the constant; the part that the job is."""
+    whole = torch.empty(job.whole_shape, dtype=torch.float32)
+    if job.law == "constant":
+        whole = torch.full(job.shape, job.numbers[0], dtype=torch.float64)
+        return whole.to(job.torch_dtype).flatten()
+    if job.law == "eye":
+        torch.nn.init.eye_(whole)
+    else:
+        torch.nn.init.dirac_(whole, int(job.numbers[0]))
+    part = whole[tuple(slice(s, s + n) for s, n in zip(job.first, job.shape, strict=True))]
+    return part.to(job.torch_dtype).flatten()
+
+
+def problem(job: Job, values: torch.Tensor) -> str | None:
+    """What is wrong with the job's elements, in logical order."""
+    dtype = job.torch_dtype
+    if job.golden and values.view(torch.uint8).numpy().tobytes().hex() != job.golden:
+        return "differs from the golden vector"
+    if job.law in ("constant", "eye", "dirac"):
+        return None if same_bytes(values, of_whole(job)) else "differs from torch.nn.init"
+    index = indices(job)
+    if job.law == "uniform":
+        return None if same_values(values, reference.uniform(*job.key, index, *job.numbers, dtype)) else "not uniform"
+    if job.law == "normal":
+        mean, std = job.numbers
+        error = excess(values, np.asarray(reference.normal(*job.key, index, mean, std, dtype)), std)
+    elif job.law == "trunc_normal":
+        return truncated_problem(job, values, index)
+    else:
+        return sparse_problem(job, values, index)
+    return None if error <= 1 else f"{error} tolerances away from the law's definition"
+
+
+def same_values(x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Bits, but for the sign of a zero: the definition does not say which bound's it is where both are zero."""
+    zeros = x.double() == 0
+    return bool(torch.equal(zeros, y.double() == 0)) and same_bytes(x[~zeros], y[~zeros])
+
+
+def truncated_problem(job: Job, values: torch.Tensor, index: np.ndarray) -> str | None:
+    mean, std, a, b = job.numbers
+    inside = bool(((values.double() >= a) & (values.double() <= b)).all())
+    if not inside:
+        return "a value outside the window"
+    if a == b or b - a < 1e-4 * std:  # one point, or level
+        return None
+    error = excess(values, reference.trunc_normal(*job.key, index, *job.numbers, job.torch_dtype), std)
+    return None if error <= 1 else f"{error} tolerances away from the law's definition"
+
+
+def sparse_problem(job: Job, values: torch.Tensor, index: np.ndarray) -> str | None:
+    zeros, std = job.numbers
+    rows, columns = job.whole_shape
+    if rows * columns < 10**7:
+        mask = reference.sparse_zeros(*job.key, rows, columns, int(zeros))
+        part = mask[tuple(slice(s, s + n) for s, n in zip(job.first, job.shape, strict=True))].flatten()
+        if not np.array_equal(part, (values.double() == 0).numpy()):
+            return "zeros at the wrong elements"
+    else:
+        part = (values.double() == 0).numpy()
+    exact = np.asarray(reference.normal(*job.key, index, 0.0, std, job.torch_dtype))
+    error = excess(values[torch.from_numpy(~part)], exact[~part], std)
+    return None if error <= 1 else f"{error} tolerances away from the law's definition"
+
+
+def problems(plans: Sequence[Plan], written: bytes) -> Iterator[str]:
+    """All that is wrong with the file that run_jobs wrote."""
+    position = 0
+    for plan in plans:
+        for job in plan.jobs:
+            size = job.elements * job.item
+            values = torch.frombuffer(bytearray(written[position : position + size] or b"\0"), dtype=torch.uint8)
+            position += size
+            if size and (what := problem(job, values.view(job.torch_dtype))):
+                yield f"{plan.name}: {what}: {job}"
+    if position != len(written):
+        yield f"{len(written)} bytes were written, not {position}"
