@@ -1,7 +1,7 @@
 """Builds the programs of the ladder from one copy of csrc/, each object once.
 
-An object's name is a hash of what it is made from: the command, the source and every header that it may include. So a
-second run builds nothing, and a copy of csrc/ with one seeded bug builds what the bug is in.
+An object's name is a hash of what it is made from: the command, and the source with every header. So a second run builds
+nothing, and a copy of csrc/ with one seeded bug builds what the bug is in.
 """
 
 import hashlib
@@ -15,11 +15,23 @@ from pathlib import Path
 from typing import TypeVar
 
 import ptx_to_cpp
-from toolkit import BUILD, HERE, HOST_FLAGS, KERNEL_FLAGS, ROOT, WARNINGS_ARE_ERRORS, host_compiler, run, toolkit
+from ptx_to_cpp import RefusedError
+from toolkit import (
+    BUILD,
+    HERE,
+    HOST_FLAGS,
+    KERNEL_FLAGS,
+    ROOT,
+    WARNINGS_ARE_ERRORS,
+    CommandError,
+    host_compiler,
+    run,
+    toolkit,
+)
+
+__all__ = ["CommandError", "RefusedError"]
 
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1"]
-# GCC takes four times as long with guards around each of the CPU kernels' thousands of temporaries.
-UNGUARDED = ["--param", "asan-stack=0"]
 KERNELS_PER_FILE = 3  # of translated code, so that there is something to compile at the same time
 
 _workers = ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0))))
@@ -54,16 +66,15 @@ def made(name: str, key: str, make: Callable[[Path], None]) -> Path:
 
 
 def headers_of(csrc: Path) -> str:
-    """A digest of all that a file of csrc/ or tests/cuda/ may include."""
-    files = [*sorted(csrc.rglob("*.h")), *sorted(HERE.glob("*.h"))]
-    return digest(*(f"{path.name} {path.read_text()}" for path in files))
+    """A digest of all that a kernel may include."""
+    return digest(*(f"{path.name} {path.read_text()}" for path in sorted(csrc.rglob("*.h"))))
 
 
-def compile_cpp(source: Path, csrc: Path, flags: list[str]) -> Path:
-    command = [*host_compiler(), *HOST_FLAGS, "-Wall", "-Wextra", *flags]
-    include = [f"-I{HERE}", f"-isystem{toolkit().include}"]
-    key = digest(command, source.read_text(), headers_of(csrc))
-    return made(f"{source.stem}.o", key, lambda out: run([*command, *include, "-c", source, "-o", out]) and None)
+def compile_cpp(source: Path, flags: list[str]) -> Path:
+    """An object, which is another one only if the preprocessed source is: a bug in device code alone is none here."""
+    command = [*host_compiler(), *HOST_FLAGS, "-Wall", "-Wextra", f"-I{HERE}", f"-isystem{toolkit().include}", *flags]
+    key = digest(*HOST_FLAGS, *flags, run([*command, "-E", "-P", source]))
+    return made(f"{source.stem}.o", key, lambda out: run([*command, "-c", source, "-o", out]) and None)
 
 
 def link(name: str, objects: list[Path], flags: list[str]) -> Path:
@@ -78,11 +89,13 @@ def torch_free_sources() -> list[Path]:
     return sorted(s for s in everything if not re.search(r"#include <(ATen|c10|torch)/", s.read_text()))
 
 
-def host_objects(csrc: Path, flags: list[str], kernel_flags: list[str]) -> list[Path]:
-    """All but the kernels. What the kernels are compared with is this checkout's, whatever copy of csrc/ they are from."""
-    jobs = [(source, ROOT / "csrc", kernel_flags) for source in torch_free_sources()]
-    jobs += [(HERE / name, ROOT / "csrc", flags) for name in ("run_jobs.cpp", "emulator.cpp")]
-    jobs.append((csrc / "cuda" / "run.cpp", csrc, flags))
+def host_objects(csrc: Path, flags: list[str]) -> list[Path]:
+    """All but the kernels. What the kernels are compared with is this checkout's, whatever copy of csrc/ they are from.
+
+    It is the same in both programs: tests/native runs it under sanitizers.
+    """
+    jobs = [(source, ["-O1"]) for source in torch_free_sources()]
+    jobs += [(source, flags) for source in (HERE / "run_jobs.cpp", HERE / "emulator.cpp", csrc / "cuda" / "run.cpp")]
     return in_parallel(lambda job: compile_cpp(*job), jobs)
 
 
@@ -98,9 +111,9 @@ def shim_program(csrc: Path) -> Path:
     """run_jobs with the .cu files compiled as C++ through cuda_shim.h, under AddressSanitizer and UBSan."""
     flags = ["-O1", *SANITIZERS]
     kernel_flags = [*flags, "-Wno-unknown-pragmas", "-x", "c++"]
-    objects = host_objects(csrc, flags, [*flags, *UNGUARDED])
-    objects += in_parallel(lambda source: compile_cpp(source, csrc, kernel_flags), kernel_sources(csrc))
-    objects.append(compile_cpp(HERE / "shim_memory.cpp", ROOT / "csrc", flags))
+    objects = host_objects(csrc, flags)
+    objects += in_parallel(lambda source: compile_cpp(source, kernel_flags), kernel_sources(csrc))
+    objects.append(compile_cpp(HERE / "shim_memory.cpp", flags))
     return link("run_jobs_shim", objects, SANITIZERS)
 
 
@@ -121,34 +134,25 @@ def device_object(source: Path, csrc: Path, architecture: int, flags: list[str])
     return nvcc(source, csrc, f"sm_{architecture}.o", [target, *WARNINGS_ARE_ERRORS, "-c", *flags])
 
 
-def without_target(text: str) -> str:
-    """PTX without what says for which architecture it is."""
-    text = ptx_to_cpp.without_comments(text)
-    return re.sub(r"(?m)^\s*(\.version|\.target)\b.*\n|^\s*\n", "", text)
-
-
 # --- nvcc's PTX as C++ ---------------------------------------------------------------------------------------------
 def translated_sources(source: Path) -> list[Path]:
     """The C++ of a PTX file, a few kernels to a file. RefusedError if there is anything that must not be."""
-    text = source.read_text()
-    translator = digest(*(path.read_text() for path in (HERE / "ptx_to_cpp.py", HERE / "ptx_instructions.py")))
-    kernels = list(ptx_to_cpp.translate(text).values())
+    kernels = list(ptx_to_cpp.translate(source.read_text()).values())
     parts = [kernels[i : i + KERNELS_PER_FILE] for i in range(0, len(kernels), KERNELS_PER_FILE)]
 
     def write(part: list[ptx_to_cpp.Translation]) -> Path:
-        name = f"{source.name.split('-', 1)[1].replace('.', '_')}_{part[0].kernel.name}.cpp"
-        key = digest(translator, text, part[0].kernel.name)
-        return made(name, key, lambda out: out.write_text(ptx_to_cpp.cpp_of(part)) and None)
+        code = ptx_to_cpp.cpp_of(part)
+        return made(f"{part[0].kernel.name}.cpp", digest(code), lambda out: out.write_text(code) and None)
 
     return [write(part) for part in parts]
 
 
 def ptx_program(csrc: Path, architecture: int, flags: list[str]) -> Path:
-    """run_jobs with nvcc's PTX for the architecture."""
+    """run_jobs with nvcc's PTX for the architecture. Where that says the same for two of them, so do their programs."""
     define = ["-O1", "-DFASTINIT_PTX"]
-    objects = host_objects(csrc, define, ["-O2"])
+    objects = host_objects(csrc, define)
     texts = in_parallel(lambda source: ptx(source, csrc, architecture, flags), kernel_sources(csrc))
     sources = [cpp for each in in_parallel(translated_sources, texts) for cpp in each]
     quiet = ["-O1", "-Wno-unused-label", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
-    objects += in_parallel(lambda source: compile_cpp(source, HERE, quiet), sources)
+    objects += in_parallel(lambda source: compile_cpp(source, quiet), sources)
     return link("run_jobs_ptx", objects, [])

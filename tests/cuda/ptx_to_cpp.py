@@ -141,7 +141,7 @@ class Translation:
         self.lines: list[str] = []
         self.tables: dict[str, list[str]] = {}  # of brx.idx
         self.depth = 0
-        self.line = kernel.line
+        self.line = kernel.line  # in the file; runtime messages count from the kernel's start, to be the same elsewhere
         self.counts: dict[str, int] = {}
         statements = list(_split(kernel.body))
         for i, (text, _) in enumerate(statements):  # a table of labels may stand before or after the jump
@@ -151,6 +151,10 @@ class Translation:
         for text, line in statements:
             self.line = kernel.line + line - 1
             self.statement(text)
+
+    @property
+    def at(self) -> int:
+        return self.line - self.kernel.line + 1
 
     def refuse(self, why: str) -> RefusedError:
         return RefusedError(f"{self.kernel.name}, line {self.line}: {why}")
@@ -230,7 +234,7 @@ class Translation:
         if len(operands) != 1 + len(kinds):
             raise self.refuse(f"{len(operands)} operands, not {1 + len(kinds)}")
         typed = [self.value(operand, kind) for operand, kind in zip(operands[1:], kinds, strict=True)]
-        return self.assign(operands[0], result, value.format(*typed, line=self.line))
+        return self.assign(operands[0], result, value.format(*typed, line=self.at))
 
     # --- operands
     def register(self, name: str) -> str:
@@ -316,11 +320,11 @@ class Translation:
         c_type = C_TYPES[kind if kind[0] == "s" else f"u{WIDTHS[kind]}"]
         code = [f"const uint64_t address = {self.address(operands[1])};"]
         if space == "global":
-            code.append(f"ptx::global_memory.load(address, {count * size}, {self.line});")
+            code.append(f"ptx::global_memory.load(address, {count * size}, {self.at});")
         for i, register in enumerate(self.elements(operands[0], count)):
             at = f"address + {i * size}"
             # A vector is aligned to its size. The parts of it are then aligned too, so the whole is checked at its start.
-            whole = f"{size if i else count * size}, {self.line}"
+            whole = f"{size if i else count * size}, {self.at}"
             value = {
                 "param": f"parameters.load<{c_type}>({at}, {whole})",
                 "shared": f"ptx::shared_memory.load<{c_type}>({at}, {whole})",
@@ -337,13 +341,13 @@ class Translation:
         size, raw = _bytes_of(kind), f"b{WIDTHS[kind]}"
         code = [f"const uint64_t address = {self.address(operands[0])};"]
         if space == "global":
-            code.append(f"ptx::global_memory.store(address, {count * size}, {self.line});")
+            code.append(f"ptx::global_memory.store(address, {count * size}, {self.at});")
         for i, register in enumerate(self.elements(operands[1], count)):
             value = self.value(register, raw)
             if space == "global":
                 code.append(f"ptx::store_global<{C_TYPES[raw]}>(address + {i * size}, {value});")
             else:
-                whole = f"{size if i else count * size}, {self.line}"
+                whole = f"{size if i else count * size}, {self.at}"
                 code.append(f"ptx::shared_memory.store<{C_TYPES[raw]}>(address + {i * size}, {value}, {whole});")
         return " ".join(code)
 
@@ -372,19 +376,19 @@ class Translation:
         if labels is None:
             raise self.refuse(f"no table of labels {operands[1]}")
         cases = " ".join(f"case {i}: goto {_identifier(label)};" for i, label in enumerate(labels))
-        outside = f'default: emulator::die("brx.idx beyond its table", {self.line});'
+        outside = f'default: emulator::die("brx.idx beyond its table", {self.at});'
         return f"switch ({self.value(operands[0], 'u32')}) {{ {cases} {outside} }}"
 
     def leave(self, match: re.Match[str], operands: list[str]) -> str:
         return "return;"
 
     def trap(self, match: re.Match[str], operands: list[str]) -> str:
-        return f'emulator::die("trap", {self.line});'
+        return f'emulator::die("trap", {self.at});'
 
     def barrier(self, match: re.Match[str], operands: list[str]) -> str:
         if operands != ["0"]:
             raise self.refuse("a barrier other than that of the whole block")
-        return f"emulator::barrier({self.line});"
+        return f"emulator::barrier({self.at});"
 
     def atomic(self, match: re.Match[str], operands: list[str]) -> str:
         kind = match["type"]
@@ -394,7 +398,7 @@ class Translation:
         if match["what"] == "exch":
             change = change.replace(f"{c_type} old", c_type)
         address = self.address(operands[-2])
-        old = f"ptx::shared_memory.atomic<{c_type}>({address}, {self.line}, {change})"
+        old = f"ptx::shared_memory.atomic<{c_type}>({address}, {self.at}, {change})"
         return f"{old};" if match["name"] == "red" else self.assign(operands[0], f"b{WIDTHS[kind]}", old)
 
 

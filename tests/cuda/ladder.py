@@ -1,0 +1,105 @@
+"""The rungs: each takes a copy of csrc/ and raises what it finds wrong with the kernels.
+
+A rung is a function of the copy, an architecture and further flags for nvcc (which the seeded bugs alone have).
+"""
+
+import functools
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import budgets
+import build
+import expected
+import job_table
+import sass
+from toolkit import run
+
+SCHEDULES = ("forward", "reverse", "20261122")  # the last one is the seed of a shuffle
+
+
+class FoundError(AssertionError):
+    """What a rung found wrong."""
+
+
+def require_none(problems: Sequence[str]) -> None:
+    if problems:
+        raise FoundError(f"{len(problems)} problems:\n" + "\n".join(problems[:20]))
+
+
+def table_of(plans: Sequence[job_table.Plan]) -> Path:
+    text = job_table.lines(plans)
+    return build.made("jobs.txt", build.digest(text), lambda out: out.write_text(text) and None)
+
+
+@functools.cache
+def filled(program: Path, table: Path, schedules: tuple[str, ...]) -> bytes:
+    """What the program wrote, after all checks of its own."""
+    with tempfile.NamedTemporaryFile() as out:
+        run([program, table, out.name, *schedules])
+        return Path(out.name).read_bytes()
+
+
+@functools.cache
+def is_passed(program: Path, table: Path, schedules: tuple[str, ...]) -> bool:
+    run([program, table, "-", *schedules])
+    return True
+
+
+@functools.cache
+def require_right(values: bytes) -> None:
+    """That the values of the whole job table are the reference's and the golden vectors'."""
+    require_none(list(expected.problems(job_table.plans(), values)))
+
+
+def shim(csrc: Path) -> None:
+    """Rung 1: the kernels as C++, under sanitizers."""
+    require_right(filled(build.shim_program(csrc), table_of(job_table.plans()), SCHEDULES))
+
+
+def compiled(csrc: Path, architecture: int, flags: tuple[str, ...] = ()) -> None:
+    """Rung 2: nvcc and ptxas, with every warning, spill and byte of local memory an error."""
+    build.in_parallel(
+        lambda source: build.device_object(source, csrc, architecture, list(flags)), build.kernel_sources(csrc)
+    )
+
+
+def executed(csrc: Path, architecture: int, flags: tuple[str, ...] = ()) -> None:
+    """Rung 3: nvcc's PTX on this processor."""
+    program = build.ptx_program(csrc, architecture, list(flags))
+    require_right(filled(program, table_of(job_table.plans()), SCHEDULES))
+
+
+def audited(csrc: Path, architecture: int, flags: tuple[str, ...] = ()) -> None:
+    """Rung 4: the machine code against the PTX."""
+
+    def audit(source: Path) -> list[str]:
+        of = (source, csrc, architecture, list(flags))
+        return sass.audit(build.ptx(*of), build.device_object(*of), architecture)
+
+    sass.expansion(architecture)
+    require_none([problem for each in build.in_parallel(audit, build.kernel_sources(csrc)) for problem in each])
+
+
+def affordable(csrc: Path, architecture: int = budgets.ARCHITECTURE, flags: tuple[str, ...] = ()) -> None:
+    """Rung 5: what an element costs."""
+    require_none(budgets.exceeded(budgets.measured(csrc, flags)))
+
+
+def first_to_catch(csrc: Path, architecture: int, flags: tuple[str, ...], plans: Sequence[job_table.Plan]) -> str | None:
+    """The name of the first rung that finds something in this copy; with fewer jobs, each run until it fails."""
+    table = table_of(plans)
+    rungs: dict[str, Callable[[], object]] = {
+        "shim": lambda: is_passed(build.shim_program(csrc), table, SCHEDULES),
+        "nvcc": lambda: compiled(csrc, architecture, flags),
+        "ptx": lambda: is_passed(build.ptx_program(csrc, architecture, list(flags)), table, SCHEDULES),
+        "sass": lambda: audited(csrc, architecture, flags),
+        "budget": lambda: affordable(csrc, architecture, flags),
+    }
+    for name, rung in rungs.items():
+        try:
+            rung()
+        except (FoundError, build.CommandError, build.RefusedError) as found:
+            (csrc.parent / "found.txt").write_text(f"{name}\n{found}\n")
+            return name
+    return None
