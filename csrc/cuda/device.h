@@ -7,8 +7,10 @@
 #if defined(__CUDACC__)
 #define FASTINIT_KERNEL(name, Table, threads, blocks_per_sm) \
   extern "C" __global__ void __launch_bounds__(threads, blocks_per_sm) name(const __grid_constant__ Table table)
+#define FASTINIT_DEVICE __device__ __forceinline__  // of what only a device can do: barriers and atomic additions
 #else
 #include "cuda_shim.h"
+#define FASTINIT_DEVICE FASTINIT_INLINE
 #define FASTINIT_KERNEL(name, Table, threads, blocks_per_sm) extern "C" void name(const Table& table)
 #endif
 

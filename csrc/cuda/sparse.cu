@@ -26,7 +26,7 @@ FASTINIT_INLINE uint64_t key_of(uint32_t word, int64_t row) {
 // see(block, lane, column) for each element of the columns in a row whose first element has this index: element `lane`
 // of the Philox block number `block`, which prepare(block) precedes.
 template <class Prepare, class See>
-FASTINIT_INLINE void for_each_column(uint64_t index, int columns, const Prepare& prepare, const See& see) {
+FASTINIT_DEVICE void for_each_column(uint64_t index, int columns, const Prepare& prepare, const See& see) {
   constexpr int kMostBlocks = (kSparseColumns + 6) / 4;
 #pragma unroll 1
   for (int b = 0; b < kMostBlocks; ++b) {
@@ -59,7 +59,7 @@ FASTINIT_INLINE Words draws_of(const SparseTensor<T>& tensor, uint64_t block) {
 
 // Counts, for each column, the digits after the prefix among the elements that begin with it.
 template <class T>
-FASTINIT_INLINE void count_digits(const SparseTensor<T>& tensor, int64_t column, int columns, int shift, int bits,
+FASTINIT_DEVICE void count_digits(const SparseTensor<T>& tensor, int64_t column, int columns, int shift, int bits,
                                   Selection& s) {
   for (int i = threadIdx.x; i < kSparseColumns * kDigits; i += kThreads) s.counts[i / kDigits][i % kDigits] = 0;
   __syncthreads();
@@ -100,7 +100,7 @@ FASTINIT_INLINE bool is_done(const Selection& s) {
 }
 
 template <class T>
-FASTINIT_INLINE void select(const SparseTensor<T>& tensor, int64_t column, int columns, Selection& s) {
+FASTINIT_DEVICE void select(const SparseTensor<T>& tensor, int64_t column, int columns, Selection& s) {
   if (threadIdx.x < kSparseColumns) {
     s.prefix[threadIdx.x] = 0, s.limit[threadIdx.x] = 0;
     s.wanted[threadIdx.x] = static_cast<int>(threadIdx.x) < columns ? static_cast<uint32_t>(tensor.zeros) : 0;
@@ -179,7 +179,7 @@ FASTINIT_INLINE void set_values(const SparseTensor<double>& tensor, uint64_t blo
 }
 
 template <class T>
-FASTINIT_INLINE void fill_columns(const SparseTensor<T>& tensor, int64_t begin, int columns, const Selection& s) {
+FASTINIT_DEVICE void fill_columns(const SparseTensor<T>& tensor, int64_t begin, int columns, const Selection& s) {
   const int32_t item = static_cast<int32_t>(item_size(tensor.dtype));
   const uint64_t magnitude = ~uint64_t{0} >> (65 - 8 * item);  // all bits but the sign
 #pragma unroll 1
@@ -203,7 +203,7 @@ FASTINIT_INLINE void fill_columns(const SparseTensor<T>& tensor, int64_t begin, 
 }
 
 template <class T>
-FASTINIT_INLINE void fill_sparse(const SparseTable<T>& table, Selection& selection) {
+FASTINIT_DEVICE void fill_sparse(const SparseTable<T>& table, Selection& selection) {
   const int i = tensor_of_block(table);
   const SparseTensor<T>& tensor = table.tensors[i];
   const int64_t begin = static_cast<int64_t>(blockIdx.x - table.starts[i]) * kSparseColumns;
