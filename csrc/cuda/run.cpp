@@ -6,6 +6,7 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "../maths/philox.h"
 #include "kernels.h"
@@ -24,7 +25,8 @@ void launch(const Kernel& kernel, Table& table, int64_t blocks, cudaStream_t str
   void* arguments[] = {&table};
   cudaError_t error = cudaLaunchKernel(reinterpret_cast<const void*>(kernel.function), dim3(blocks), dim3(kThreads),
                                        arguments, 0, stream);
-  if (error == cudaSuccess) error = cudaGetLastError();
+  const cudaError_t last = cudaGetLastError();  // always, so that the next launch does not find this one's
+  if (error == cudaSuccess) error = last;
   if (error != cudaSuccess) {
     throw std::runtime_error(std::string("launching the kernel ") + kernel.name +
                              " failed: " + cudaGetErrorString(error));
@@ -104,6 +106,17 @@ ZeroBound zero_bound(const FillJob& job) {
   if (job.law == Law::kUniform) return {job.numbers.uniform.high == 0, job.numbers.uniform.high};
   const TruncNormalNumbers& n = job.numbers.trunc_normal;
   return {n.low == 0 || n.high == 0, n.low == 0 ? n.low : n.high};
+}
+
+// The same ones, in groups of which one ends before the next begins, as kernels look for them: a group of one each, or
+// groups that lie between one another (of a tensor whose memory is in another order), change places with their members.
+DiagonalNumbers in_turn(DiagonalNumbers d) {
+  if (d.count == 1 || (d.groups != 1 && d.group_step < d.step)) {
+    std::swap(d.step, d.group_step);
+    std::swap(d.count, d.groups);
+  }
+  if (d.groups == 1) d.group_step = INT64_MAX;
+  return d;
 }
 
 // Bytes before the first vector.
@@ -252,7 +265,7 @@ class Launches {
   void add_pattern(const FillJob& job) {
     const int64_t item = item_size(job.dtype);
     const bool is_constant = job.law == Law::kConstant;
-    const DiagonalNumbers diagonal = is_constant ? DiagonalNumbers{} : job.numbers.diagonal;
+    const DiagonalNumbers diagonal = is_constant ? DiagonalNumbers{} : in_turn(job.numbers.diagonal);
     uint64_t pattern = is_constant ? job.numbers.pattern : 0;
     for (int64_t width = item; width < 8; width *= 2) pattern |= pattern << (8 * width);
     if (job.dims == 0) {
