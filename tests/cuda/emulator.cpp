@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <numeric>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ int launch_count = 0, fail_after = -1, fail_error = 0;
 cudaError_t last_error = cudaSuccess;
 const KernelFacts* running = nullptr;
 std::vector<void (*)(const KernelFacts*)> block_hooks;
+std::set<std::string> launched;
 
 std::map<void (*)(const void*), KernelFacts>& kernels() {
   static std::map<void (*)(const void*), KernelFacts> all;
@@ -210,6 +212,10 @@ void fail_launch(int after, int error) { fail_after = after, fail_error = error;
 
 int launches() { return launch_count; }
 
+void print_launched() {
+  for (const std::string& name : launched) std::printf("launched %s\n", name.c_str());
+}
+
 uint64_t next_random() { return random_state = mixed(random_state); }
 
 void register_kernel(void (*kernel)(const void*), const KernelFacts& facts) { kernels()[kernel] = facts; }
@@ -253,6 +259,7 @@ cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 threads, void
     copy.assign(bytes, bytes + running->parameter_bytes);
     table = copy.data();
   }
+  if (running != nullptr) launched.insert(running->name);
   grid_size = {grid.x, grid.y, grid.z};
   block_size = {threads.x, threads.y, threads.z};
   block.kernel = kernel;

@@ -36,6 +36,7 @@ void run_last_blocks_only(unsigned blocks);
 // The next launch but `after` fails with this error code of the runtime, as a device without memory would let it.
 void fail_launch(int after, int error);
 int launches();  // since the program started
+void print_launched();  // the names of the kernels that were, as far as they are registered
 
 // A pseudo-random number that depends on the schedule's seed and on how many were taken.
 uint64_t next_random();

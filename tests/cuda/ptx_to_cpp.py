@@ -288,7 +288,8 @@ class Translation:
         match = re.fullmatch(r"\[\s*([%\w$]+)\s*(?:\+\s*(-?\w+))?\s*\]", operand)
         if match is None:
             raise self.refuse(f"address {operand}")
-        return f"((uint64_t)({self.bits(match[1])}) + (uint64_t)({int(match[2] or '0', 0)}ll))"
+        narrow = self.widths.get(match[1]) == 32  # the sum wraps in the register's width
+        return f"({'uint32_t' if narrow else 'uint64_t'})({self.bits(match[1])} + (uint64_t)({int(match[2] or '0', 0)}ll))"
 
     def elements(self, operand: str, count: int) -> list[str]:
         parts = [part.strip() for part in operand.strip("{}").split(",")]

@@ -288,6 +288,11 @@ SNIPPETS: dict[str, Snippet] = {
         threads=3,
     ),
     "neighbours": Snippet(NEIGHBOUR.replace("BARRIER", "bar.sync 0;"), list(range(63, -1, -1)), threads=64),
+    "narrow_addresses": Snippet(  # below the variable, and back by the offset
+        f"""{MINE} {SHARED} .reg .b32 %a; .reg .b64 %w; mov.u32 %a, memory; add.s32 %a, %a, -8;
+        st.shared.u32 [%a+12], 77; ld.shared.u32 %v, [memory+4]; cvt.u64.u32 %w, %v; st.global.u64 [%mine], %w;""",
+        [77],
+    ),
     "atomics": Snippet(
         f"""{MINE} {SHARED} .reg .pred %first; .reg .b64 %w; setp.eq.u32 %first, %t, 0;
         @%first st.shared.u32 [memory], 100;
