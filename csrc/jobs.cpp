@@ -196,7 +196,8 @@ void add_job(FillJobs& jobs, const FillArguments& a, size_t i, size_t& shard_pos
     return jobs.plan.add(job, {{tensor.numel(), 1, 1}});
   }
   std::vector<Dim> dims = dims_of(tensor, place, job.first_index);
-  const bool is_same_in_any_order = job.law == Law::kConstant || job.law == Law::kDiagonal;
+  // The ones of a diagonal are found in the order of memory by the kernels for CPU; those for CUDA go by the index.
+  const bool is_same_in_any_order = job.law == Law::kConstant || (job.law == Law::kDiagonal && tensor.is_cpu());
   if (is_same_in_any_order && place.is_whole && tensor.is_non_overlapping_and_dense()) {
     for (Dim& d : dims) d.index_stride = d.stride;  // one dense run
   }
@@ -225,9 +226,7 @@ bool may_overlap(at::TensorList tensors) {
   return false;
 }
 
-}  // namespace
-
-std::vector<FillJobs> make_jobs(const FillArguments& a) {
+void check_counts(const FillArguments& a) {
   const size_t n = a.tensors.size();
   TORCH_CHECK_VALUE(a.laws.size() == n && a.numbers.size() == kNumbers * n && a.keys.size() == 2 * n,
                     "laws, numbers and keys must hold 1, 4 and 2 values for each of the ", n, " tensors, got ",
@@ -237,6 +236,38 @@ std::vector<FillJobs> make_jobs(const FillArguments& a) {
   TORCH_CHECK_VALUE(a.shards.empty() || a.shards.size() == places,
                     "shards must be empty or hold a shape and a start for each tensor, ", places, " numbers, got ",
                     a.shards.size());
+}
+
+}  // namespace
+
+bool on_one_device(at::TensorList tensors) {
+  return std::all_of(tensors.begin(), tensors.end(),
+                     [&](const at::Tensor& tensor) { return tensor.device() == tensors[0].device(); });
+}
+
+std::vector<DeviceArguments> split_by_device(const FillArguments& a) {
+  check_counts(a);
+  std::vector<DeviceArguments> all;
+  size_t shard_position = 0;
+  for (size_t i = 0; i < a.tensors.size(); ++i) {
+    const at::Tensor& tensor = a.tensors[i];
+    auto own = std::find_if(all.begin(), all.end(), [&](const auto& each) { return each.device == tensor.device(); });
+    if (own == all.end()) own = all.insert(own, {tensor.device(), {}, {}, {}, {}, {}});
+    auto append = [](auto& to, auto from) { to.insert(to.end(), from.begin(), from.end()); };
+    own->tensors.push_back(tensor);
+    own->laws.push_back(a.laws[i]);
+    append(own->numbers, a.numbers.slice(i * kNumbers, kNumbers));
+    append(own->keys, a.keys.slice(2 * i, 2));
+    if (a.shards.empty()) continue;
+    append(own->shards, a.shards.slice(shard_position, 2 * tensor.dim()));
+    shard_position += 2 * tensor.dim();
+  }
+  return all;
+}
+
+std::vector<FillJobs> make_jobs(const FillArguments& a) {
+  check_counts(a);
+  const size_t n = a.tensors.size();
   const DefaultFloatEnvironment environment;
   for (const at::Tensor& tensor : a.tensors) check_tensor(tensor, a.tensors[0].device());
   const bool in_turn = n > 1 && !a.tensors[0].is_meta() && may_overlap(a.tensors);

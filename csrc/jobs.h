@@ -20,6 +20,22 @@ struct FillArguments {
   at::IntArrayRef shards;        // empty, or for each tensor its global sizes and then its start
 };
 
+// The arguments for the tensors of one device.
+struct DeviceArguments {
+  at::Device device;
+  std::vector<at::Tensor> tensors;
+  std::vector<int64_t> laws;
+  std::vector<double> numbers;
+  std::vector<int64_t> keys, shards;
+
+  FillArguments view() const { return {tensors, laws, numbers, keys, shards}; }
+};
+
+bool on_one_device(at::TensorList tensors);
+
+// The arguments of each device, in the order in which the devices first come, once they are as many as they must be.
+std::vector<DeviceArguments> split_by_device(const FillArguments& arguments);
+
 struct FillJobs {
   FillPlan plan;
   std::vector<OrthogonalJob> orthogonal;

@@ -1,4 +1,5 @@
-// The op fastinit::fill_ and the module fastinit._C: checked arguments become jobs, which run on torch's threads.
+// The op fastinit::fill_ and the module fastinit._C: checked arguments become jobs, which run on torch's threads or,
+// for CUDA tensors, by the kernels that cuda_kernels.h finds.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/extension.h>
@@ -8,6 +9,7 @@
 
 #include "cpu/float_environment.h"
 #include "cpu/isa.h"
+#include "cuda_kernels.h"
 #include "jobs.h"
 #include "maths/philox.h"
 #include "ordinary.h"
@@ -62,6 +64,18 @@ void fill_cpu(at::TensorList tensors, at::IntArrayRef laws, at::ArrayRef<double>
   }
 }
 
+// Waits for nothing and, but for orthogonal matrices, allocates nothing on the device.
+void fill_cuda(at::TensorList tensors, at::IntArrayRef laws, at::ArrayRef<double> numbers, at::IntArrayRef keys,
+               at::IntArrayRef shards) {
+  const std::vector<FillJobs> jobs = make_jobs({tensors, laws, numbers, keys, shards});
+  FillCuda* const fill = cuda_kernels();
+  for (const at::Tensor& tensor : tensors) tensor.unsafeGetTensorImpl()->bump_version();
+  for (const FillJobs& each : jobs) {
+    if (!each.plan.jobs.empty()) fill(each.plan, tensors[0].device().index());
+    fill_orthogonal(each.orthogonal);
+  }
+}
+
 // Meta and fake tensors: the checks alone.
 void fill_meta(at::TensorList tensors, at::IntArrayRef laws, at::ArrayRef<double> numbers, at::IntArrayRef keys,
                at::IntArrayRef shards) {
@@ -74,8 +88,8 @@ void fill_elsewhere(at::TensorList tensors, at::IntArrayRef, at::ArrayRef<double
     TORCH_CHECK_TYPE(t.layout() == at::kStrided && !t.is_quantized(),
                      "tensor must be dense and not quantised, got layout ", t.layout(),
                      t.is_quantized() ? ", quantised" : "");
-    TORCH_CHECK_VALUE(t.is_cpu(), "the keyed stream has no kernels for device ", t.device(),
-                      ": fill a CPU tensor and copy it there, the values are the same");
+    TORCH_CHECK_VALUE(t.is_cpu() || t.is_cuda(), "the keyed stream has kernels for CPU and CUDA, and none for device ",
+                      t.device(), ": fill a CPU tensor and copy it there, the values are the same");
   }
   TORCH_CHECK(false, "no kernel of fastinit::fill_ takes these tensors");
 }
@@ -97,13 +111,20 @@ void fill_one(py::handle tensor, int64_t law, double n0, double n1, double n2, d
   fill_op().call(t, law, numbers, key, shard);
 }
 
-// All that filling this tensor would raise, and nothing written.
+// All that filling these tensors would raise, and nothing written.
+void check(const FillArguments& a) {
+  for (const at::Tensor& t : a.tensors) {
+    if (!(t.is_cpu() || t.is_cuda() || t.is_meta()) || t.layout() != at::kStrided || t.is_quantized()) {
+      fill_elsewhere(t, a.laws, a.numbers, a.keys, a.shards);
+    }
+    if (t.is_cuda()) cuda_kernels();
+  }
+  make_jobs(a);
+}
+
 void check_one(const at::Tensor& tensor, int64_t law, const std::vector<double>& numbers) {
   const int64_t key[2] = {0, 0};
-  if (!(tensor.is_cpu() || tensor.is_meta()) || tensor.layout() != at::kStrided || tensor.is_quantized()) {
-    fill_elsewhere(tensor, law, numbers, key, {});
-  }
-  make_jobs({tensor, law, numbers, key, {}});
+  check({tensor, law, numbers, key, {}});
 }
 
 void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t>& laws,
@@ -111,7 +132,18 @@ void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t
                const std::vector<int64_t>& shards) {
   const at::IntArrayRef signed_keys(reinterpret_cast<const int64_t*>(keys.data()), keys.size());
   const py::gil_scoped_release released;  // ends before wrap_pybind_function turns an exception into Python's
-  fill_op().call(tensors, laws, numbers, signed_keys, shards);
+  const FillArguments all{tensors, laws, numbers, signed_keys, shards};
+  if (on_one_device(tensors)) return fill_op().call(all.tensors, all.laws, all.numbers, all.keys, all.shards);
+  const std::vector<DeviceArguments> by_device = split_by_device(all);
+  const bool are_real = std::none_of(tensors.begin(), tensors.end(), [](const at::Tensor& tensor) {
+    return tensor.key_set().has(c10::DispatchKey::Python);  // fake ones, which have no memory to look at
+  });
+  for (const DeviceArguments& each : by_device) {
+    if (are_real) check(each.view());
+  }
+  for (const DeviceArguments& each : by_device) {
+    fill_op().call(each.tensors, each.laws, each.numbers, each.keys, each.shards);
+  }
 }
 
 // The four words of Philox block `block` under `seed`, as two integers, first word low.
@@ -139,6 +171,7 @@ TORCH_LIBRARY(fastinit, m) {
   m.def("fill_(Tensor(a!)[] tensors, int[] laws, float[] numbers, int[] keys, int[] shards) -> ()");
 }
 TORCH_LIBRARY_IMPL(fastinit, CPU, m) { m.impl("fill_", fill_cpu); }
+TORCH_LIBRARY_IMPL(fastinit, CUDA, m) { m.impl("fill_", fill_cuda); }
 TORCH_LIBRARY_IMPL(fastinit, Meta, m) { m.impl("fill_", fill_meta); }
 TORCH_LIBRARY_IMPL(fastinit, CompositeExplicitAutograd, m) { m.impl("fill_", fill_elsewhere); }
 // Lazily negated and conjugated tensors come to the checks above: torch would refuse them in words of its own.
@@ -152,6 +185,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("fill_one", torch::wrap_pybind_function(fill_one));
   m.def("check_one", torch::wrap_pybind_function(check_one));
   m.def("fill_many", torch::wrap_pybind_function(fill_many));
+  m.def("require_cuda", torch::wrap_pybind_function([] { cuda_kernels(); }));
   m.def("new_tensor", [](const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, at::ScalarType dtype) {
     return new_tensor(sizes, strides, dtype);
   });

@@ -9,6 +9,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ThreadLocalState.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 #include <cmath>
@@ -44,9 +45,10 @@ at::ScalarType arithmetic_type(const OrthogonalJob& job) {
   return job.tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-// Whether torch.set_float32_matmul_precision and its like let products of float32 numbers be of fewer bits.
-bool products_are_reduced() {
-  const auto precision = at::globalContext().float32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL);
+// Whether torch.set_float32_matmul_precision and its like let products of float32 numbers be of fewer bits there.
+bool products_are_reduced(at::Device device) {
+  const auto backend = device.is_cuda() ? at::Float32Backend::CUDA : at::Float32Backend::MKLDNN;
+  const auto precision = at::globalContext().float32Precision(backend, at::Float32Op::MATMUL);
   return precision == at::Float32Precision::BF16 || precision == at::Float32Precision::TF32;
 }
 
@@ -132,8 +134,9 @@ void accumulate(const at::Tensor& q, double gain, const OrthogonalJob& job) {
 
 void fill(const OrthogonalJob& job) {
   const DefaultFloatEnvironment environment;
+  const c10::OptionalDeviceGuard on_device(job.tensor.device());
   const Whole whole(job);
-  const at::ScalarType type = products_are_reduced() ? at::kDouble : arithmetic_type(job);
+  const at::ScalarType type = products_are_reduced(job.tensor.device()) ? at::kDouble : arithmetic_type(job);
   const bool in_place =
       job.tensor.sizes() == job.global && job.tensor.scalar_type() == type && job.tensor.is_contiguous();
   const at::Tensor q = in_place ? job.tensor.view({whole.rows, whole.columns})
@@ -148,11 +151,12 @@ void fill(const OrthogonalJob& job) {
   job.tensor.copy_(part);
 }
 
-// Large matrices one after another, each with all threads, then small ones side by side, each on one thread.
+// Large matrices one after another, each with all threads, then small ones side by side, each on one thread. On CUDA
+// all of them on this thread, whose current stream they are to go to.
 void fill_all(const std::vector<OrthogonalJob>& jobs) {
   std::vector<const OrthogonalJob*> small;
   for (const OrthogonalJob& job : jobs) {
-    if (Whole(job).operations() < kSmall) {
+    if (job.tensor.is_cpu() && Whole(job).operations() < kSmall) {
       small.push_back(&job);
     } else {
       fill(job);
@@ -172,7 +176,7 @@ void fill_orthogonal(const std::vector<OrthogonalJob>& jobs) {
   // Neither autograd nor autocast sees what is done here, and versions were counted already.
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   const c10::impl::ExcludeDispatchKeyGuard without_autocast(c10::autocast_dispatch_keyset);
-  if (!is_forked) return fill_all(jobs);
+  if (!is_forked || !jobs[0].tensor.is_cpu()) return fill_all(jobs);
   // OpenMP would wait for the threads of the parent; to a thread that is new it gives threads that are new.
   const at::ThreadLocalState state;
   std::async(std::launch::async, [&] {

@@ -47,11 +47,21 @@ def check(tensor: Tensor, law: Law) -> None:
     _C.check_one(tensor, KINDS[law.kind], law.numbers)
 
 
+def check_device(device: torch.device) -> None:
+    """Raise what filling tensors that are still to be made there would raise for the device alone."""
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or a CUDA device, got {str(device)!r}: there are no kernels for others")
+    if device.type == "cuda":
+        if (device.index or 0) >= (count := torch.cuda.device_count()):
+            raise ValueError(f"device must be one that torch finds, got {str(device)!r}: it finds {count} CUDA devices")
+        _C.require_cuda()
+
+
 def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | KeyShard]) -> None:
-    """Fill many CPU tensors of any shapes, types and laws in one native call.
+    """Fill many tensors of any shapes, types, laws and devices in one native call.
 
     Everything is checked before anything is written. Where tensors share memory, the last one wins. Laws in KEYLESS
-    take no notice of their key.
+    take no notice of their key. Inside torch.compile all are to lie on one device.
     """
     shards: list[int] = []
     if KeyShard in set(map(type, keys)):

@@ -117,6 +117,11 @@ def _methods(module: nn.Module, names: tuple[str, ...]) -> Iterator[tuple[str, C
             yield f"{type(module).__name__}.{name}", operator.methodcaller(name)
 
 
+def _copy(buffer: Tensor) -> Tensor:
+    """Return a copy on CPU, where modules make their buffers, or on the meta device."""
+    return buffer.clone() if buffer.is_meta else buffer.to("cpu", copy=True)
+
+
 def _twin(module: nn.Module) -> nn.Module:
     """Return a module that behaves like this one, with parameters that hold nothing and buffers of its own."""
     twin: nn.Module = object.__new__(type(module))
@@ -125,7 +130,7 @@ def _twin(module: nn.Module) -> nn.Module:
         name: one if one is None else Parameter(torch.empty_like(one, device="meta"), one.requires_grad)
         for name, one in module._parameters.items()
     }
-    twin.__dict__["_buffers"] = {name: one if one is None else one.clone() for name, one in module._buffers.items()}
+    twin.__dict__["_buffers"] = {name: one if one is None else _copy(one) for name, one in module._buffers.items()}
     twin.__dict__["_non_persistent_buffers_set"] = set(module._non_persistent_buffers_set)
     twin.__dict__["_modules"] = {name: one if one is None else _twin(one) for name, one in module._modules.items()}
     return twin

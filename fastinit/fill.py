@@ -49,8 +49,10 @@ def _call(initialiser: Callable[..., object], name: str, tensor: Tensor, kwargs:
     """Have an initialiser without a law write, torch's default generator being that of the key for a while."""
     if initialiser is keep:
         return
-    # By rows, as a checkpoint has it: torch draws in the order of memory.
-    by_rows = tensor if not is_plain(tensor) or tensor.is_contiguous() else tensor.detach().contiguous()
+    # By rows, as a checkpoint has it: torch draws in the order of memory. And on CPU, whose generator it draws from.
+    by_rows = tensor
+    if is_plain(tensor) and not (tensor.is_cpu and tensor.is_contiguous()):
+        by_rows = tensor.detach().cpu().contiguous()
     if isinstance(initialiser, Source):
         initialiser.read(name, by_rows.detach().view(-1), 0)
     else:

@@ -3,10 +3,11 @@
 With `generator=None` or a `torch.Generator` the numbers are torch's: on CPU the bits that the installed torch.nn.init
 writes, natively where that has been checked and by torch's own code everywhere else, and the generator is left in the
 same state. With a `Key` (or `key.shard(...)`, or within `fastinit.stream("keyed")`) a function fills float32, float64,
-bfloat16, float16, float8_e4m3fn and float8_e5m2 CPU tensors of any layout from the keyed stream: each value depends on
-the key, the element's index and the arguments alone, the same bits with any number of threads, any instruction set, any
-memory layout and any sharding (those of orthogonal_, which are sums of products, are equal to rounding); there a wrong
-argument raises ValueError or TypeError before anything is written. eye_ and dirac_ draw nothing and take no Key.
+bfloat16, float16, float8_e4m3fn and float8_e5m2 tensors of any layout, on CPU or CUDA, from the keyed stream: each
+value depends on the key, the element's index and the arguments alone, the same bits with any number of threads, any
+instruction set, either device, any memory layout and any sharding (those of orthogonal_, which are sums of products,
+are equal to rounding); there a wrong argument raises ValueError or TypeError before anything is written. eye_ and
+dirac_ draw nothing and take no Key.
 """
 
 import functools

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from fastinit import _ops
+from fastinit._build_info import CUDA
 from fastinit._version import __version__
 from fastinit.self_check import by_law
 
@@ -23,6 +24,7 @@ def describe() -> dict[str, str | int | list[str]]:
         "threads": torch.get_num_threads(),
         "isa": _ops.isa(),
         "isas": _ops.available_isas(),
+        "cuda": _cuda(),
         "torch_stream": by_law(native=True),
     }
 
@@ -36,6 +38,15 @@ def available_memory() -> int | None:
     if limit.isdigit() and used.isdigit():
         bounds.append(int(limit) - int(used))
     return min(bounds, default=None)
+
+
+def _cuda() -> str:
+    """Return what compiled the CUDA kernels, and the devices that there are, whose names initialise CUDA."""
+    if torch.version.cuda is None:
+        return "no kernels: torch is no CUDA build"
+    kernels = f"kernels by {CUDA}" if CUDA else "no kernels: built without nvcc or with FASTINIT_CUDA=0"
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"{kernels}; devices: {', '.join(devices) or 'none'}"
 
 
 def _cpu_model() -> str:

@@ -9,6 +9,8 @@ from torch.nn.parameter import Parameter
 from fastinit import _C
 from fastinit.parameters import modules
 
+_CPU = torch.device("cpu")
+
 
 class Holders:
     """Every place in a model that holds a tensor of the meta device, by the canonical names of the tensors."""
@@ -35,9 +37,11 @@ class Holders:
             setattr(module, own, made[id(old)])
 
 
-def new_tensor(like: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a CPU tensor of this shape and strides that holds nothing yet, large ones in huge pages."""
-    return _C.new_tensor(like.shape, like.stride(), dtype)
+def new_tensor(like: Tensor, dtype: torch.dtype, device: torch.device = _CPU) -> Tensor:
+    """Return a tensor of this shape and strides that holds nothing yet, large ones on CPU in huge pages."""
+    if device.type == "cpu":
+        return _C.new_tensor(like.shape, like.stride(), dtype)
+    return torch.empty_strided(like.shape, like.stride(), dtype=dtype, device=device)
 
 
 def _in_place_of(old: Tensor, new: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from fastinit import _ops
 from fastinit.buffers import make_buffers
 from fastinit.fill import fill_jobs, no_collection
 from fastinit.key import Key
@@ -37,13 +38,14 @@ def init_model_(
 
     The values of a parameter depend on `key` and its canonical name alone: they are those of the rule's
     initialiser with `generator=Key(key).fold_in(name)`. A callable of the user's draws from torch's default
-    CPU generator, seeded from that key and put back afterwards, and writes by rows whatever the layout. Tied
-    parameters are filled once, under the first of their names.
+    CPU generator, seeded from that key and put back afterwards, and writes by rows and on CPU whatever the layout and
+    the device, which gets a copy. Tied parameters are filled once, under the first of their names.
 
     Parameters on the meta device get memory and values in one pass: new Parameter objects, with the old ones'
     requires_grad, class, attributes and ties, in all the modules that hold them. Make optimisers afterwards.
 
-    device: of what is made for the meta device: "cpu" (which None means too).
+    device: of what is made for the meta device: "cpu" (which None means too), "cuda" or "cuda:1". What has memory stays
+        where it is, on CPU or CUDA. The report's seconds are those until CUDA has all its work, not until it is done.
     dtype: of the floating-point parameters made for the meta device; their own if None. Buffers keep theirs.
     strict: a parameter, or a buffer on the meta device, that no rule matches is an error; otherwise it is left alone.
     only: a canonical name or a glob over them, or a list of such, as the missing keys that `load_state_dict` returns;
@@ -60,8 +62,8 @@ def init_model_(
     """
     begun = time.perf_counter()
     base = key if isinstance(key, Key) else Key(key)
-    if torch.device("cpu" if device is None else device).type != "cpu":
-        raise ValueError(f"device must be 'cpu', got {device!r}: the keyed stream has no kernels for others yet")
+    to = torch.device("cpu" if device is None else device)
+    _ops.check_device(to)
     if not (progress is None or callable(progress)):
         raise TypeError(f"progress must be called as progress(elements done, elements in all), got {progress!r}")
     with no_collection():
@@ -69,7 +71,7 @@ def init_model_(
     make_buffers(model, plan, base)
     on_meta = {row[0]: row[3] for row, (tensor, *_) in zip(plan.rows, plan.tensors, strict=True) if tensor.is_meta}
     holders = Holders(model, {row[0]: row[1] for row in plan.rows if row[1]}) if on_meta else None
-    _put_buffers(plan, holders)
+    _put_buffers(plan, holders, to)
     total = sum(_elements(of_rule) for of_rule in plan.jobs.values())
     done = 0
     groups = []
@@ -78,7 +80,7 @@ def init_model_(
         for jobs in _groups(plan.jobs[index]):
             started = time.perf_counter()
             with torch.inference_mode(False):  # an inference tensor could never be trained
-                tensors = [new_tensor(one, on_meta[name]) if name in on_meta else one for name, one, *_ in jobs]
+                tensors = [new_tensor(one, on_meta[name], to) if name in on_meta else one for name, one, *_ in jobs]
             fill_jobs(plan, rule, jobs, tensors, base)
             if holders is not None:
                 for (name, *_), new in zip(jobs, tensors, strict=True):
@@ -92,12 +94,13 @@ def init_model_(
     return InitReport(recipe, plan.report_rows(), groups, time.perf_counter() - begun, model)
 
 
-def _put_buffers(plan: Plan, holders: Holders | None) -> None:
-    """Give the model the buffers that its modules made."""
+def _put_buffers(plan: Plan, holders: Holders | None, device: torch.device) -> None:
+    """Give the model the buffers that its modules made, those of the meta device on `device`."""
     tensors = {row[0]: tensor for row, (tensor, *_) in zip(plan.rows, plan.tensors, strict=True)} if plan.made else {}
     for name, made in plan.made.items():
         if holders is not None and tensors[name].is_meta:
-            holders.adopt(name, made)
+            with torch.inference_mode(False):
+                holders.adopt(name, made.to(device))
         else:
             with torch.no_grad():
                 tensors[name].copy_(made)

@@ -311,9 +311,9 @@ class _Planner:
             if law.kind == "constant":
                 torch.empty((), dtype=target.dtype, device="cpu").fill_(law.numbers[0])  # refuses what the type lacks
             return
-        if target.device.type not in ("cpu", "meta") or not is_plain(target):
+        if target.device.type not in ("cpu", "cuda", "meta") or not is_plain(target):
             kind = f"{type(target).__name__} of layout {target.layout} on {target.device}"
-            raise TypeError(f"the keyed stream fills plain CPU tensors, and it is a {kind}")
+            raise TypeError(f"the keyed stream fills plain CPU and CUDA tensors, and it is a {kind}")
         _ops.check(target, law)
 
     def _parts(

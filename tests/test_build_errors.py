@@ -35,6 +35,30 @@ def compiler(tmp_path: Path, macros: str) -> str:
     return str(script)
 
 
+def nvcc(folder: Path, script: str) -> None:
+    """A stand-in for an nvcc in the folder, as CUDA_HOME would have it."""
+    program = folder / "bin" / "nvcc"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def torch_for(cuda: str | None) -> str:
+    """What makes torch a build for a version of CUDA that no machine has, or for none."""
+    return f"import torch; torch.version.cuda = {cuda!r}"
+
+
+def without_nvcc(tmp_path: Path) -> dict[str, str]:
+    """An environment with no nvcc but that in `tmp_path`, and a C++ compiler good enough for the first look."""
+    return {
+        "PATH": os.defpath,
+        "CUDA_HOME": str(tmp_path),
+        "CUDA_PATH": "",
+        "CXX": compiler(tmp_path, "#define __GNUC__ 12"),
+        "FASTINIT_CUDA": "1",
+    }
+
+
 def test_without_torch(tmp_path: Path) -> None:
     message = build(tmp_path, "import sys; sys.modules['torch'] = None")
     assert "no module 'torch'" in message
@@ -65,6 +89,56 @@ def test_without_python_headers(tmp_path: Path) -> None:
     message = build(tmp_path, f"import sysconfig; sysconfig.get_path = lambda *_: '{tmp_path}'")
     assert f"{tmp_path}/Python.h is not there" in message
     assert "apt-get install python3-dev" in message
+
+
+def test_something_else_as_choice_of_cuda(tmp_path: Path) -> None:
+    assert "FASTINIT_CUDA must be auto, 0 or 1, and is 'yes'" in build(tmp_path, FASTINIT_CUDA="yes")
+
+
+def test_cuda_without_a_cuda_build_of_torch(tmp_path: Path) -> None:
+    message = build(tmp_path, torch_for(None), FASTINIT_CUDA="1")
+    assert "FASTINIT_CUDA=1" in message
+    assert "is no CUDA build: install one" in message
+
+
+def test_cuda_without_nvcc(tmp_path: Path) -> None:
+    message = build(tmp_path, torch_for("99.1"), **without_nvcc(tmp_path))
+    assert "no nvcc of CUDA 99, for which torch is built" in message
+    assert f"there is no {tmp_path}/bin/nvcc" in message
+    for package in ("nvcc", "crt", "runtime", "cccl"):
+        assert f"nvidia-cuda-{package}==99.1.*" in message
+    assert "nvidia-nvvm==99.1.*" in message
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("echo 'Cuda compilation tools, release 12.4, V12.4.99'", "is of CUDA 12.4.99"),
+        ("echo hello", "is no nvcc"),
+        (
+            'test "$1" = --version && echo V99.1.5 || { echo cicc: not found; exit 1; }',
+            "cannot compile an empty kernel (cicc: not found)",
+        ),
+    ],
+)
+def test_cuda_with_an_nvcc_that_will_not_do(tmp_path: Path, script: str, problem: str) -> None:
+    nvcc(tmp_path, script)
+    assert f"{tmp_path}/bin/nvcc {problem}" in build(tmp_path, torch_for("99.1"), **without_nvcc(tmp_path))
+
+
+@pytest.mark.parametrize(("choice", "lines"), [("auto", 1), ("0", 0)])
+def test_without_cuda_unless_asked_for(tmp_path: Path, choice: str, lines: int) -> None:
+    """Only what is decided: a build that succeeds takes minutes."""
+    decide = "import runpy, setuptools; setuptools.setup = lambda **_: None; "
+    decide += "assert runpy.run_path('setup.py')['find_cuda']() is None"
+    (tmp_path / "sitecustomize.py").write_text(torch_for("99.1"))
+    environment = {**os.environ, **without_nvcc(tmp_path), "FASTINIT_CUDA": choice, "PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", decide], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    said = result.stdout.splitlines()
+    assert len(said) == lines
+    assert all(line.startswith("fastinit: building without CUDA kernels: there is no nvcc") for line in said)
 
 
 def test_make_without_venv(tmp_path: Path) -> None:

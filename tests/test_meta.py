@@ -64,10 +64,17 @@ def test_a_dtype_that_is_none_is_refused(dtype: Any) -> None:
         init_model_(on_meta(), RECIPE, dtype=dtype)
 
 
-def test_other_devices_are_refused_before_anything_is_made() -> None:
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("mps", "device must be 'cpu' or a CUDA device, got 'mps'"),
+        ("cuda:99", r"device must be one that torch finds, got 'cuda:99': it finds \d+ CUDA devices"),
+    ],
+)
+def test_other_devices_are_refused_before_anything_is_made(device: str, message: str) -> None:
     model = on_meta()
-    with pytest.raises(ValueError, match="device must be 'cpu', got 'cuda'"):
-        init_model_(model, RECIPE, device="cuda", buffers="reset")
+    with pytest.raises(ValueError, match=message):
+        init_model_(model, RECIPE, device=device, buffers="reset")
     assert model.conv.weight.is_meta
     assert not filled(model, device="cpu").conv.weight.is_meta
 

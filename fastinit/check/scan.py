@@ -36,6 +36,11 @@ def scan(read: Read, dtype: torch.dtype, subjects: Sequence[Subject], alpha: flo
     None stands for what has no elements of its own because parts have them all. alpha: the false-alarm rate of each
     single test.
     """
+    with torch.device("cpu"):  # whatever the default device is
+        return _scan(read, dtype, subjects, alpha)
+
+
+def _scan(read: Read, dtype: torch.dtype, subjects: Sequence[Subject], alpha: float) -> list[Finding | None]:
     whole, *parts = subjects
     division = Division(whole.shape, [part.at for part in parts])
     probes = [
