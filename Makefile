@@ -1,6 +1,13 @@
 # One environment, one build; every target makes what it needs and nothing twice.
 #   make demo                                     the main job: a 1.2-billion-parameter model, torch against fastinit
 #   make test TORCH=2.14.1 VENV=.venv-2.14        the same tests in an environment with another torch
+#   make test-cuda                                nvcc's output, executed on the CPU: no GPU is needed
+# The CUDA kernels are tested beside a CUDA build of torch, with the nvcc that is pinned there, and must be built then.
+ifneq ($(filter test-cuda,$(MAKECMDGOALS)),)
+TORCH  ?= 2.14.1
+VENV   ?= .venv-2.14
+export FASTINIT_CUDA ?= 1
+endif
 PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= 2.13.0
@@ -13,9 +20,9 @@ INSTALLED = $(VENV)/.installed-torch-$(TORCH)
 # The module lies in the source tree, so the last environment that built it owns it: one stamp at a time.
 BUILT     = build/.built-in-$(subst /,_,$(VENV))
 SOURCES   = setup.py pyproject.toml fastinit/_version.py $(shell find csrc -type f)
-CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
+CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test bench lint format types clean
+.PHONY: demo test test-cuda bench lint format types clean
 .DELETE_ON_ERROR:
 
 demo: $(BUILT)
@@ -23,6 +30,9 @@ demo: $(BUILT)
 
 test: $(BUILT)
 	$(PY) -m pytest $(ARGS)
+
+test-cuda: $(BUILT)
+	$(PY) -m pytest -m "" tests/cuda tests/test_cuda_module.py $(ARGS)
 
 bench: $(BUILT)
 	for script in benchmarks/bench_*.py; do $(PY) $$script $(ARGS) || exit 1; done
