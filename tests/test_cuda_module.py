@@ -9,11 +9,11 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from cases import DTYPES, LAWS
+from conftest import PythonRun
 from torch._subclasses import FakeTensorMode
 
 import fastinit
-from cases import DTYPES, LAWS
-from conftest import PythonRun
 from fastinit import Key, Recipe, Rule, __main__, _ops, laws, machine
 from fastinit._build_info import CUDA
 
