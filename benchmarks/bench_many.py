@@ -4,6 +4,7 @@ Three ways, taking turns in one process, warm memory, the fastest of each: torch
 the native call alone, and the whole init_model_ with its names, rules, keys and report.
 
     python benchmarks/bench_many.py --json many.json
+    python benchmarks/bench_many.py --device cuda          the time until the device is done
 """
 
 import argparse
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timing import fastest
+from timing import add_device, fastest
 from torch import nn
 
 from fastinit import Key, Recipe, Rule, _ops, init_model_, machine, normal_
@@ -47,11 +48,12 @@ def main() -> None:
     parser.add_argument("--tensors", type=int, default=10_000)
     parser.add_argument("--elements", type=int, default=1_000)
     parser.add_argument("--repeat", type=int, default=7)
+    add_device(parser)
     parser.add_argument("--json", metavar="FILE")
     given = parser.parse_args()
 
-    parameters = nn.ParameterList(torch.zeros(given.elements) for _ in range(given.tensors))
-    seconds = fastest(ways(parameters), given.repeat)
+    parameters = nn.ParameterList(torch.zeros(given.elements, device=given.device) for _ in range(given.tensors))
+    seconds = fastest(ways(parameters), given.repeat, given.device, clock="wall")
     torchs = seconds["torch.nn.init.normal_"]
     rows: list[dict[str, Any]] = [
         {
@@ -67,6 +69,7 @@ def main() -> None:
         print(f"{row['what']:24}{row['us_per_tensor']:10.2f}{row['ratio']:8.1f}")
     if given.json is not None:
         about = {"command": shlex.join(["python", *sys.argv]), "machine": machine.describe(), **vars(given)}
+        about["device"] = str(given.device)
         with open(given.json, "w", encoding="utf-8") as file:
             json.dump({**about, "rows": rows}, file, indent=1)
 

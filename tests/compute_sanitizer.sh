@@ -9,8 +9,7 @@ python=${1:-python3}
 shift || true
 sanitizer=$(command -v compute-sanitizer || true)
 if [ -z "$sanitizer" ]; then
-  echo "compute-sanitizer is not in PATH: it comes with the CUDA toolkit (Debian and Ubuntu: the package" \
-    "cuda-sanitizer of NVIDIA's repository; often in /usr/local/cuda/bin)." >&2
+  echo "compute-sanitizer is not in PATH: it comes with NVIDIA's CUDA toolkit, often in /usr/local/cuda/bin." >&2
   exit 1
 fi
 if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then

@@ -1,4 +1,4 @@
-"""The CUDA module without a device: whether it is there, when it is loaded, what is said where it is not, and the checks.
+"""The CUDA module without a device: whether it is there, when it is loaded, what is said without it, and the checks.
 
 The kernels themselves are tests/cuda's, and on a device tests/test_gpu.py's.
 """
