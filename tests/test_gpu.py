@@ -1,9 +1,11 @@
 """The keyed stream on a CUDA device: the bytes of the CPU, in the order of streams, without a wait.
 
-Skipped where there is no device; tests/compute_sanitizer.sh runs these under NVIDIA's tools.
+Skipped where there is no device; tests/compute_sanitizer.sh runs these under NVIDIA's tools, and
+tests/cuda/test_whole.py on an emulated device, which runs no kernels but ours.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +23,10 @@ pytestmark = pytest.mark.gpu
 
 KEY = Key(0x0123456789ABCDEF, 2**32 - 3)
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "keyed.json").read_text())
-several = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one device")
+several = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are fewer than two devices")
+needs_torch_kernels = pytest.mark.skipif(
+    os.environ.get("FASTINIT_EMULATED_DEVICE") == "1", reason="the emulated device runs no kernels of torch's own"
+)
 
 
 def base_of(view: torch.Tensor) -> torch.Tensor:
@@ -120,6 +125,7 @@ def test_many_tensors_in_one_call() -> None:
     assert all(same_bytes(mine, other) for mine, other in zip(ours, expected, strict=True))
 
 
+@needs_torch_kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(64, 64), (300, 40), (40, 300), (5, 3, 3), (700, 700)])
 def test_orthogonal_to_rounding(shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -129,6 +135,7 @@ def test_orthogonal_to_rounding(shape: tuple[int, ...], dtype: torch.dtype) -> N
     torch.testing.assert_close(ours.cpu(), expected, rtol=0, atol=error)
 
 
+@needs_torch_kernels
 def test_orthogonal_where_products_are_of_fewer_bits() -> None:
     precise = fastinit.orthogonal_(torch.empty(300, 300, device="cuda"), generator=KEY)
     before = torch.backends.cuda.matmul.allow_tf32
@@ -143,6 +150,7 @@ def test_orthogonal_where_products_are_of_fewer_bits() -> None:
 # ---- Streams, graphs, devices
 
 
+@needs_torch_kernels
 def test_a_fill_is_in_the_order_of_its_stream() -> None:
     expected = fastinit.normal_(torch.empty(2**20), generator=KEY)
     tensor = torch.zeros(2**20, device="cuda")
@@ -159,9 +167,12 @@ def test_a_fill_is_in_the_order_of_its_stream() -> None:
     assert (tensor == 4.0).all()
 
 
+@needs_torch_kernels
 def test_a_graph_fills_again() -> None:
-    expected = [fastinit.normal_(torch.empty(70_001), generator=KEY), fastinit.sparse_(torch.empty(90, 70), 0.4)]
-    expected[1] = fastinit.sparse_(torch.empty(90, 70), 0.4, generator=KEY)
+    expected = [
+        fastinit.normal_(torch.empty(70_001), generator=KEY),
+        fastinit.sparse_(torch.empty(90, 70), 0.4, generator=KEY),
+    ]
     ours = [torch.empty(one.shape, device="cuda") for one in expected]
 
     def fill() -> None:
@@ -184,29 +195,35 @@ def test_the_device_is_the_tensors_own() -> None:
     expected = fastinit.normal_(torch.empty(1000), generator=KEY)
     with torch.cuda.device(0):
         tensor = fastinit.normal_(torch.empty(1000, device="cuda:1"), generator=KEY)
-        matrix = fastinit.orthogonal_(torch.empty(9, 9, device="cuda:1"), generator=KEY)
         assert torch.cuda.current_device() == 0
     assert torch.equal(tensor.cpu(), expected)
-    assert matrix.device.index == 1
+
+
+@several
+@needs_torch_kernels
+def test_orthogonal_on_a_device_that_is_not_the_current_one() -> None:
+    with torch.cuda.device(0):
+        ours = fastinit.orthogonal_(torch.empty(90, 90, device="cuda:1"), generator=KEY)
+    torch.testing.assert_close(ours.cpu(), fastinit.orthogonal_(torch.empty(90, 90), generator=KEY), rtol=0, atol=2e-5)
 
 
 @several
 def test_tensors_of_several_devices_in_one_call() -> None:
-    tensors = [torch.zeros(100, device=device) for device in ("cuda:1", "cpu", "cuda:0", "cuda:1")]
+    tensors = [torch.zeros(100).to(device) for device in ("cuda:1", "cpu", "cuda:0", "cuda:1")]
     _ops.fill_(tensors, [laws.normal((), 0.0, 1.0)] * 4, KEY.split(4))
     for tensor, key in zip(tensors, KEY.split(4), strict=True):
         assert torch.equal(tensor.cpu(), fastinit.normal_(torch.empty(100), generator=key))
 
 
 def test_a_cpu_and_a_cuda_tensor_in_one_call() -> None:
-    tensors = [torch.zeros(100, device=device) for device in ("cuda", "cpu", "cuda")]
+    tensors = [torch.zeros(100).to(device) for device in ("cuda", "cpu", "cuda")]
     _ops.fill_(tensors, [laws.normal((), 0.0, 1.0)] * 3, KEY.split(3))
     for tensor, key in zip(tensors, KEY.split(3), strict=True):
         assert torch.equal(tensor.cpu(), fastinit.normal_(torch.empty(100), generator=key))
 
 
 def test_compiled_fills() -> None:
-    tensor = torch.zeros(100, device="cuda")
+    tensor = torch.empty(100, device="cuda")
     torch.compile(lambda t: fastinit.normal_(t, generator=KEY), backend="eager", fullgraph=True)(tensor)
     assert torch.equal(tensor.cpu(), fastinit.normal_(torch.empty(100), generator=KEY))
 
@@ -215,25 +232,26 @@ def test_compiled_fills() -> None:
 
 
 def test_errors_write_nothing() -> None:
-    tensor = torch.zeros(10, device="cuda")
+    tensor = torch.zeros(10).to("cuda")
     version = tensor._version
     for wrong in ({"std": -1.0}, {"mean": float("nan")}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             fastinit.normal_(tensor, **wrong, generator=KEY)
     with pytest.raises(TypeError, match="tensor must be of type float32"):
-        fastinit.normal_(torch.zeros(3, dtype=torch.int32, device="cuda"), generator=KEY)
+        fastinit.normal_(torch.empty(3, dtype=torch.int32, device="cuda"), generator=KEY)
     assert tensor._version == version
-    assert not tensor.any()
+    assert not tensor.cpu().any()
 
 
 def test_versions_and_gradients_as_on_cpu() -> None:
-    tensor = torch.zeros(10, device="cuda", requires_grad=True)
+    tensor = torch.empty(10, device="cuda", requires_grad=True)
     fastinit.normal_(tensor, generator=KEY)
     assert tensor._version == 1
     assert tensor.grad_fn is None
     assert fastinit.normal_(torch.empty(0, 3, device="cuda"), generator=KEY).numel() == 0
 
 
+@needs_torch_kernels
 def test_the_torch_stream_is_torchs_own() -> None:
     for name in ("normal_", "trunc_normal_", "kaiming_uniform_", "orthogonal_"):
         ours, theirs = (
@@ -263,8 +281,9 @@ RECIPE = Recipe(
 
 
 def model_on(device: str) -> nn.Module:
-    with torch.device(device):
-        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(40, 30), nn.Embedding(50, 16))
+    with torch.device("meta" if device == "meta" else "cpu"):
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(40, 30), nn.Embedding(50, 16))
+    return model.to(device)
 
 
 def values(model: nn.Module) -> dict[str, Any]:
