@@ -46,6 +46,13 @@ def test_what_init_model_wrote_is_ok_and_stays_as_it_is(dtype: torch.dtype) -> N
         assert (row.min, row.max) == (exact.min().item(), exact.max().item())
 
 
+def test_the_default_device_does_not_matter() -> None:
+    model = Small()
+    init_model_(model, RECIPE)
+    with torch.device("meta"):
+        assert check_model(model, RECIPE).ok
+
+
 def test_a_model_that_torch_initialised_is_out_of_law_where_the_recipe_differs() -> None:
     torch.manual_seed(0)
     model = Small()

@@ -1,6 +1,7 @@
 """What one tensor holds, measured against its law, and its parts against theirs, in one pass."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -36,7 +37,9 @@ def scan(read: Read, dtype: torch.dtype, subjects: Sequence[Subject], alpha: flo
     None stands for what has no elements of its own because parts have them all. alpha: the false-alarm rate of each
     single test.
     """
-    with torch.device("cpu"):  # whatever the default device is
+    # Values are looked at on CPU. Only where need be: within this block arguments live longer than they would.
+    elsewhere = torch.get_default_device().type != "cpu"
+    with torch.device("cpu") if elsewhere else nullcontext():
         return _scan(read, dtype, subjects, alpha)
 
 
