@@ -196,8 +196,7 @@ void add_job(FillJobs& jobs, const FillArguments& a, size_t i, size_t& shard_pos
     return jobs.plan.add(job, {{tensor.numel(), 1, 1}});
   }
   std::vector<Dim> dims = dims_of(tensor, place, job.first_index);
-  // The ones of a diagonal are found in the order of memory by the kernels for CPU; those for CUDA go by the index.
-  const bool is_same_in_any_order = job.law == Law::kConstant || (job.law == Law::kDiagonal && tensor.is_cpu());
+  const bool is_same_in_any_order = job.law == Law::kConstant || job.law == Law::kDiagonal;
   if (is_same_in_any_order && place.is_whole && tensor.is_non_overlapping_and_dense()) {
     for (Dim& d : dims) d.index_stride = d.stride;  // one dense run
   }
