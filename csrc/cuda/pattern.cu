@@ -7,8 +7,8 @@ namespace fastinit::cuda {
 
 FASTINIT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// The smallest index of a one that is at least `index`, or INT64_MAX. For indices in the logical order, in which one
-// group of ones ends before the next begins.
+// The smallest index of a one that is at least `index`, or INT64_MAX. One group of ones ends before the next begins:
+// run.cpp sees to it.
 FASTINIT_INLINE int64_t next_one(const DiagonalNumbers& d, int64_t index) {
   const int64_t from = index < d.first ? 0 : index - d.first;
   int64_t group = from / d.group_step;

@@ -39,28 +39,27 @@ class Tables {
  public:
   void add(const Kernel& kernel, const typename Table::Entry& tensor, int64_t blocks, cudaStream_t stream) {
     if (blocks > kMostBlocks) throw std::length_error("a tensor has more elements than one launch can fill");
-    Open& open = open_.try_emplace(kernel.name, Open{&kernel, {}, 0}).first->second;
-    if (open.table.count == Table::kMost || open.blocks + blocks > kMostBlocks) open.launch(stream);
+    Open& open = open_[&kernel];
+    if (open.table.count == Table::kMost || open.blocks + blocks > kMostBlocks) open.launch(kernel, stream);
     open.table.starts[open.table.count] = static_cast<uint32_t>(open.blocks);
     open.table.tensors[open.table.count++] = tensor;
     open.blocks += blocks;
   }
   void launch_all(cudaStream_t stream) {
-    for (auto& [name, open] : open_) open.launch(stream);
+    for (auto& [kernel, open] : open_) open.launch(*kernel, stream);
   }
 
  private:
   struct Open {
-    const Kernel* kernel;
-    Table table;
-    int64_t blocks;
+    Table table{};
+    int64_t blocks = 0;
 
-    void launch(cudaStream_t stream) {
-      cuda::launch(*kernel, table, blocks, stream);
+    void launch(const Kernel& kernel, cudaStream_t stream) {
+      cuda::launch(kernel, table, blocks, stream);
       table.count = 0, blocks = 0;
     }
   };
-  std::map<std::string, Open> open_;
+  std::map<const Kernel*, Open> open_;
 };
 
 PhiloxKeys keys_of(uint64_t seed) {
