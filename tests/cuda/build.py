@@ -117,10 +117,17 @@ def shim_program(csrc: Path) -> Path:
     return link("run_jobs_shim", objects, SANITIZERS)
 
 
+def is_replaced(flag: str, others: list[str]) -> bool:
+    """Whether one of the others is the same option with another value, or stands for it."""
+    same = any(other.split("=")[0].lstrip("-") == flag.split("=")[0].lstrip("-") for other in others)
+    return same or ("--use_fast_math" in others and flag.split("=")[0] in ("--fmad", "-ftz", "-prec-div", "-prec-sqrt"))
+
+
 # --- nvcc ----------------------------------------------------------------------------------------------------------
 def nvcc(source: Path, csrc: Path, name: str, flags: list[str]) -> Path:
-    command = [toolkit().nvcc, f"-ccbin={shutil.which(host_compiler()[0])}", *KERNEL_FLAGS, *flags]
-    key = digest(*flags, *KERNEL_FLAGS, source.read_text(), headers_of(csrc))
+    flags = [*(flag for flag in KERNEL_FLAGS if not is_replaced(flag, flags)), *flags]
+    command = [toolkit().nvcc, f"-ccbin={shutil.which(host_compiler()[0])}", *flags]
+    key = digest(*flags, source.read_text(), headers_of(csrc))
     return made(f"{source.stem}.{name}", key, lambda out: run([*command, source, "-o", out]) and None)
 
 

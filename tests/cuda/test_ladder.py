@@ -8,8 +8,10 @@ import budgets
 import build
 import job_table
 import ladder
+import numpy as np
 import ptx_to_cpp
 import pytest
+import reference
 from toolkit import ARCHITECTURES, HERE, KERNEL_FLAGS, ROOT
 
 CSRC = ROOT / "csrc"
@@ -71,6 +73,13 @@ def test_nothing_is_missing_from_the_table() -> None:
     assert {(job.law, job.dtype) for job in jobs} == {(law, dtype) for law in laws for dtype in job_table.DTYPES}
     assert sum(bool(job.golden) for job in jobs) == len(json.loads((ROOT / "tests/golden/keyed.json").read_text()))
     assert len({plan.name for plan in plans}) == len(plans)
+
+
+def test_the_tie_is_one() -> None:
+    (job,) = next(p for p in job_table.plans() if p.name == "sparse_tie").jobs
+    zeros, rows = int(job.numbers[0]), job.shape[0]
+    draws = np.sort(reference.words32(*job.key, np.arange(rows), stream=1) >> 1)
+    assert draws[zeros - 1] == draws[zeros]
 
 
 def test_a_wrong_value_is_found(tmp_path: Path) -> None:

@@ -88,9 +88,12 @@ def host_compiler() -> list[str]:
     return command
 
 
-def run(command: list[str | Path], **kwargs: object) -> str:
+def run(command: list[str | Path], seconds: float = 600) -> str:
     """Run the command and return its output; its errors are in the exception's message."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **kwargs)  # type: ignore[call-overload]
+    try:
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise CommandError(command, -1, f"it did not end within {seconds:g} seconds") from None
     if done.returncode != 0:
         raise CommandError(command, done.returncode, done.stdout + done.stderr)
     return done.stdout
