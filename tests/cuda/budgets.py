@@ -1,20 +1,22 @@
-"""What an element costs on the hot path of each dense kernel, and what that would allow an H100: computed, not measured.
+"""What an element costs on the hot path of each dense kernel, and what that would allow an H100: computed, not
+measured.
 
     python tests/cuda/budgets.py        writes benchmarks/results/cuda_budgets.json and .md
 
-Issue slots: instructions that a warp issues in a turn of the kernel's loop of 16-byte stores, divided by the elements
-that each of its threads stores. The roofline has 132 multiprocessors at 1.755 GHz, each of which issues for 128 threads a
-cycle and executes for as many as UNITS says of each class of instructions (CUDA's programming guide, "Arithmetic
-Instructions"; a wide product is taken for two), and assumes 2.9 TB/s of writes.
+Issue slots: instructions that a warp issues in a turn of the kernel's loop of 16-byte stores, divided by the
+elements that each of its threads stores. The roofline has 132 multiprocessors at 1.755 GHz, each of which
+issues for 128 threads a cycle and executes for as many as UNITS says of each class of instructions (CUDA's
+programming guide, "Arithmetic Instructions"; a wide product is taken for two), and assumes 2.9 TB/s of writes.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-import build
 import sass
 from toolkit import KERNEL_FLAGS, ROOT
+
+import build
 
 ARCHITECTURE = 90
 LAWS = ("uniform", "normal", "trunc_normal")
@@ -31,7 +33,9 @@ UNITS: dict[str, tuple[int, dict[str, int]]] = {
     "seeds": (16, {"seeds": 1}),
 }
 RESULTS = ROOT / "benchmarks" / "results" / "cuda_budgets.json"
-TITLE = "CUDA kernels: issue slots an element on sm_90, and the roofline they imply for an H100. Computed, not measured."
+TITLE = (
+    "CUDA kernels: issue slots an element on sm_90, and the roofline they imply for an H100. Computed, not measured."
+)
 
 
 def compute_bound(cost: sass.Cost, item: int) -> tuple[float, str]:
@@ -72,7 +76,9 @@ def exceeded(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         limit = LIMITS.get((row["law"], ITEMS[row["dtype"]]))
         if limit is not None and row["issue_slots_per_element"] > limit:
-            problems.append(f"{row['law']} {row['dtype']}: {row['issue_slots_per_element']} issue slots, at most {limit}")
+            problems.append(
+                f"{row['law']} {row['dtype']}: {row['issue_slots_per_element']} issue slots, at most {limit}"
+            )
     return problems
 
 
@@ -86,9 +92,10 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Issue slots of the CUDA kernels (computed, not measured)",
         "",
-        "Nothing in this table has run on a GPU. The slots are counted in the machine code that nvcc makes for sm_90; the",
-        f"rates are what {MULTIPROCESSORS} multiprocessors at {CLOCK / 1e9} GHz could compute by the widths of their units, and",
-        f"what {WRITES / 1e12} TB/s of writes, which are assumed, could store. Made by `python tests/cuda/budgets.py`.",
+        "Nothing in this table has run on a GPU. Slots are counted in the machine code that nvcc makes for sm_90. The",
+        f"rates are what {MULTIPROCESSORS} multiprocessors at {CLOCK / 1e9} GHz could compute by the widths of their",
+        f"units, and what {WRITES / 1e12} TB/s of writes, which are assumed, could store.",
+        "Made by `python tests/cuda/budgets.py`.",
         "",
         "| law | type | slots an element | registers | compute bound, 10⁹/s | write bound, 10⁹/s | bound by |",
         "|---|---|---:|---:|---:|---:|---|",

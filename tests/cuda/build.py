@@ -1,7 +1,7 @@
 """Builds the programs of the ladder from one copy of csrc/, each object once.
 
-An object's name is a hash of what it is made from: the command, and the source with every header. So a second run builds
-nothing, and a copy of csrc/ with one seeded bug builds what the bug is in.
+An object's name is a hash of what it is made from: the command, and the source with every header. So a second
+run builds nothing, and a copy of csrc/ with one seeded bug builds what the bug is in.
 """
 
 import hashlib

@@ -1,4 +1,5 @@
-"""Judges what run_jobs wrote by tests/reference.py, torch.nn.init and the golden vectors, which share no code with csrc/."""
+"""Judges what run_jobs wrote by tests/reference.py, torch.nn.init and the golden vectors, which share no code
+with csrc/."""
 
 from collections.abc import Iterator, Sequence
 
@@ -72,7 +73,7 @@ def same_values(x: torch.Tensor, y: torch.Tensor) -> bool:
 
 
 def truncated_problem(job: Job, values: torch.Tensor, index: np.ndarray) -> str | None:
-    mean, std, a, b = job.numbers
+    _, std, a, b = job.numbers
     inside = bool(((values.double() >= a) & (values.double() <= b)).all())
     if not inside:
         return "a value outside the window"
@@ -93,7 +94,7 @@ def sparse_problem(job: Job, values: torch.Tensor, index: np.ndarray) -> str | N
     else:
         part = (values.double() == 0).numpy()
     exact = np.asarray(reference.normal(*job.key, index, 0.0, std, job.torch_dtype))
-    # A number that rounds to zero becomes the smallest one, or the smallest normal one where some processors flush others.
+    # A number that rounds to zero becomes the smallest one: a normal one where some processors flush others.
     info = torch.finfo(job.torch_dtype)
     step = info.smallest_normal * info.eps
     least = step if job.torch_dtype.itemsize == 1 or job.dtype == "float16" else info.smallest_normal

@@ -1,6 +1,8 @@
-"""The tensors that the ladder fills: every law and type, sizes around everything that a kernel counts by, layouts, parts.
+"""The tensors that the ladder fills: every law and type, sizes around everything that a kernel counts by,
+layouts, parts.
 
-A plan is a list of jobs that share launches. `lines` writes them for run_jobs.cpp; expected.py judges what it wrote.
+A plan is a list of jobs that share launches. `lines` writes them for run_jobs.cpp; expected.py judges what it
+wrote.
 """
 
 import dataclasses
@@ -119,7 +121,12 @@ ZEROS = [
     ("trunc_normal", (0.0, 1.0, 0.0, 0.0)),
     ("normal", (0.0, 0.0)),
 ]
-SUBNORMAL = [("uniform", (0.0, 1e-38)), ("uniform", (-1e-40, 1e-39)), ("normal", (0.0, 1e-39)), ("normal", (1e-38, 2e-39))]
+SUBNORMAL = [
+    ("uniform", (0.0, 1e-38)),
+    ("uniform", (-1e-40, 1e-39)),
+    ("normal", (0.0, 1e-39)),
+    ("normal", (1e-38, 2e-39)),
+]
 CONSTANTS = (0.0, 1.0, -0.1)
 
 
@@ -156,7 +163,9 @@ def dense_plans() -> list[Plan]:
         jobs.append(Job(law, numbers, dtype, (2 * CHUNK,), (8, 9), (3 * CHUNK,), (4,), misaligned=4 * item))
         plans.append(Plan(f"dense_{law}_{dtype}", tuple(jobs)))
     for dtype in DTYPES:
-        jobs = [Job(law, numbers, dtype, (n,), KEYS[n % 4]) for law, numbers in MORE_DRAWN for n in (5, 1111, CHUNK + 3)]
+        jobs = [
+            Job(law, numbers, dtype, (n,), KEYS[n % 4]) for law, numbers in MORE_DRAWN for n in (5, 1111, CHUNK + 3)
+        ]
         jobs += [Job(law, numbers, dtype, (n,), KEYS[n % 4]) for law, numbers in ZEROS for n in (5, 700)]
         jobs += [Job("normal", (0.0, 0.0), dtype, (CHUNK,)), Job("uniform", (2.5, 2.5), dtype, (CHUNK,))]
         if dtype in ("float32", "bfloat16"):
@@ -244,14 +253,29 @@ def pattern_plans() -> list[Plan]:
 
 def sparse_plans() -> list[Plan]:
     plans = []
-    matrices = [(1, 1, 0), (2, 1, 1), (7, 5, 3), (300, 1, 120), (300, 8, 1), (301, 9, 300), (64, 13, 20), (1000, 17, 100)]
+    matrices = [
+        (1, 1, 0),
+        (2, 1, 1),
+        (7, 5, 3),
+        (300, 1, 120),
+        (300, 8, 1),
+        (301, 9, 300),
+        (64, 13, 20),
+        (1000, 17, 100),
+    ]
     for dtype in DTYPES:
         jobs = []
         for i, (rows, columns, zeros) in enumerate(matrices):
             jobs.append(Job("sparse", (float(zeros), 0.02), dtype, (rows, columns), KEYS[i % 4]))
         for layout in (transposed, every_second_column, rows_with_gaps):
             jobs.append(Job("sparse", (20.0, 1.0), dtype, (64, 13), (3, 2**32 - 50), strides=layout((64, 13))))
-        for start, shape in (((0, 4), (64, 5)), ((10, 0), (20, 13)), ((63, 12), (1, 1)), ((5, 3), (41, 9)), ((5, 3), (1, 9))):
+        for start, shape in (
+            ((0, 4), (64, 5)),
+            ((10, 0), (20, 13)),
+            ((63, 12), (1, 1)),
+            ((5, 3), (41, 9)),
+            ((5, 3), (1, 9)),
+        ):
             for layout in (contiguous, transposed):
                 of = (64, 13)
                 jobs.append(Job("sparse", (20.0, 1.0), dtype, shape, (3, 2**64 - 50), of, start, layout(shape)))
@@ -276,7 +300,15 @@ def many_plan(name: str, count: int) -> Plan:
 
 def plans() -> list[Plan]:
     several = [many_plan("many", 1500), many_plan("failing", 40)]
-    return [*golden_plans(), *dense_plans(), *far_plans(), *strided_plans(), *pattern_plans(), *sparse_plans(), *several]
+    return [
+        *golden_plans(),
+        *dense_plans(),
+        *far_plans(),
+        *strided_plans(),
+        *pattern_plans(),
+        *sparse_plans(),
+        *several,
+    ]
 
 
 # --- As jobs.cpp does ----------------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import budgets
-import build
 import expected
 import job_table
 import sass
 from toolkit import run
+
+import build
 
 SCHEDULES = ("forward", "reverse", "20261122")  # the last one is the seed of a shuffle
 
@@ -86,7 +87,9 @@ def affordable(csrc: Path, architecture: int = budgets.ARCHITECTURE, flags: tupl
     require_none(budgets.exceeded(budgets.measured(csrc, flags)))
 
 
-def first_to_catch(csrc: Path, architecture: int, flags: tuple[str, ...], plans: Sequence[job_table.Plan]) -> str | None:
+def first_to_catch(
+    csrc: Path, architecture: int, flags: tuple[str, ...], plans: Sequence[job_table.Plan]
+) -> str | None:
     """The name of the first rung that finds something in this copy; with fewer jobs, each run until it fails."""
     table = table_of(plans)
     rungs: dict[str, Callable[[], object]] = {

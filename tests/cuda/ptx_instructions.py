@@ -1,9 +1,10 @@
-"""The instructions of PTX that ptx_to_cpp.py knows: one entry for each opcode in full, and nothing for any other.
+"""The instructions of PTX that ptx_to_cpp.py knows: one entry for each opcode in full, and nothing for any
+other.
 
-An entry says the types of an instruction's operands and its value as a C++ expression, {0} {1} {2} being the operands
-converted to their types, {line} the line in the PTX. Instructions that do more than compute a value (memory, control
-flow, barriers, moves of vectors) are in ptx_to_cpp.py. The meanings are those of the PTX ISA's chapter "Instruction Set";
-the section is named above each group.
+An entry says the types of an instruction's operands and its value as a C++ expression, {0} {1} {2} being the
+operands converted to their types, {line} the line in the PTX. Instructions that do more than compute a value
+(memory, control flow, barriers, moves of vectors) are in ptx_to_cpp.py. The meanings are those of the PTX ISA's
+chapter "Instruction Set"; the section is named above each group.
 """
 
 import dataclasses

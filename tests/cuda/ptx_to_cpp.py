@@ -1,19 +1,22 @@
-"""Translates the PTX that nvcc made to C++, one function a kernel, so that the device code itself runs on this processor.
+"""Translates the PTX that nvcc made to C++, one function a kernel, so that the device code itself runs on this
+processor.
 
     python ptx_to_cpp.py KERNELS.ptx OUT.cpp
 
-Each kernel becomes `extern "C" void NAME(const void* table)`, which runs one thread on the emulator (emulator.h) with the
-memory of ptx_runtime.h, and a registration of what the launch must respect: bytes of parameters, .maxntid, shared memory.
+Each kernel becomes `extern "C" void NAME(const void* table)`, which runs one thread on the emulator
+(emulator.h) with the memory of ptx_runtime.h, and a registration of what the launch must respect: bytes of
+parameters, .maxntid, shared memory.
 
-What is meant is the PTX ISA, chapters "Syntax", "State Spaces, Types, and Variables", "Instruction Operands" and of
-"Instruction Set" the sections named in ptx_instructions.py, and here: Data Movement and Conversion Instructions (mov, ld,
-st, cvta), Control Flow Instructions (@, bra, brx.idx, ret, exit, trap), Parallel Synchronization and Communication
-Instructions (bar, atom, red). A register is an unsigned integer of its width; a branch is a goto.
+What is meant is the PTX ISA, chapters "Syntax", "State Spaces, Types, and Variables", "Instruction Operands"
+and of "Instruction Set" the sections named in ptx_instructions.py, and here: Data Movement and Conversion
+Instructions (mov, ld, st, cvta), Control Flow Instructions (@, bra, brx.idx, ret, exit, trap), Parallel
+Synchronization and Communication Instructions (bar, atom, red). A register is an unsigned integer of its width;
+a branch is a goto.
 
-It fails closed. An instruction without an entry, any .approx but rsqrt.approx.ftz.f32 and rcp.approx.ftz.f32, any other
-.ftz, a float operation without .rn (ptxas may contract it), local memory, a call or a function other than a kernel: each
-stops the translation with the kernel's name, the line and the reason. Comments and the directives in _IGNORED alone are
-passed over.
+It fails closed. An instruction without an entry, any .approx but rsqrt.approx.ftz.f32 and rcp.approx.ftz.f32,
+any other .ftz, a float operation without .rn (ptxas may contract it), local memory, a call or a function other
+than a kernel: each stops the translation with the kernel's name, the line and the reason. Comments and the
+directives in _IGNORED alone are passed over.
 """
 
 import argparse
@@ -83,7 +86,9 @@ _PARAMETER = re.compile(
     r"\.param\s+(?:\.align\s+(?P<align>\d+)\s+)?\.(?P<type>\w+)\s+"
     r"(?:\.ptr\s+(?:\.\w+\s+)?(?:\.align\s+\d+\s+)?)?(?P<name>[\w$]+)(?:\[(?P<count>\d+)\])?"
 )
-_VARIABLE = re.compile(r"\.shared\s+(?:\.align\s+(?P<align>\d+)\s+)?\.(?P<type>\w+)\s+(?P<name>[\w$]+)(?:\[(?P<count>\d+)\])?")
+_VARIABLE = re.compile(
+    r"\.shared\s+(?:\.align\s+(?P<align>\d+)\s+)?\.(?P<type>\w+)\s+(?P<name>[\w$]+)(?:\[(?P<count>\d+)\])?"
+)
 
 
 def kernels_of(text: str) -> tuple[list[Kernel], list[Statement]]:
@@ -114,7 +119,7 @@ def kernels_of(text: str) -> tuple[list[Kernel], list[Statement]]:
 
 
 def _split(text: str) -> Iterator[tuple[str, int]]:
-    """Statements, labels (with their colon) and braces, each with its line. Directives without `;` end with their line."""
+    """Statements, labels (with their colon) and braces, each with its line. Some directives end with their line."""
     position = 0
     token = re.compile(
         r"\s*(?:(?P<brace>[{}])|(?P<label>[\w$]+:)(?!:)|(?P<line>\.(?:version|target|address_size|loc|file|section)\b[^\n;]*)"
@@ -289,7 +294,9 @@ class Translation:
         if match is None:
             raise self.refuse(f"address {operand}")
         narrow = self.widths.get(match[1]) == 32  # the sum wraps in the register's width
-        return f"({'uint32_t' if narrow else 'uint64_t'})({self.bits(match[1])} + (uint64_t)({int(match[2] or '0', 0)}ll))"
+        return (
+            f"({'uint32_t' if narrow else 'uint64_t'})({self.bits(match[1])} + (uint64_t)({int(match[2] or '0', 0)}ll))"
+        )
 
     def elements(self, operand: str, count: int) -> list[str]:
         parts = [part.strip() for part in operand.strip("{}").split(",")]
@@ -303,12 +310,16 @@ class Translation:
         if to.startswith("{"):
             parts = [part.strip() for part in to.strip("{}").split(",")]
             width = WIDTHS[kind] // len(parts)
-            unpack = [self.assign(part, f"b{width}", f"all >> {i * width}") for i, part in enumerate(parts) if part != "_"]
+            unpack = [
+                self.assign(part, f"b{width}", f"all >> {i * width}") for i, part in enumerate(parts) if part != "_"
+            ]
             return f"const {C_TYPES[kind]} all = {self.value(source, 'b' + kind[1:])}; {' '.join(unpack)}"
         if source.startswith("{"):
             parts = [part.strip() for part in source.strip("{}").split(",")]
             width = WIDTHS[kind] // len(parts)
-            packed = " | ".join(f"(uint64_t){self.value(part, f'b{width}')} << {i * width}" for i, part in enumerate(parts))
+            packed = " | ".join(
+                f"(uint64_t){self.value(part, f'b{width}')} << {i * width}" for i, part in enumerate(parts)
+            )
             return self.assign(to, kind, packed)
         return self.assign(to, kind if kind == "pred" else f"b{WIDTHS[kind]}", self.value(source, _raw(kind)))
 
@@ -324,7 +335,7 @@ class Translation:
             code.append(f"ptx::global_memory.load(address, {count * size}, {self.at});")
         for i, register in enumerate(self.elements(operands[0], count)):
             at = f"address + {i * size}"
-            # A vector is aligned to its size. The parts of it are then aligned too, so the whole is checked at its start.
+            # A vector is aligned to its size, which is checked at its start: then its parts are aligned too.
             whole = f"{size if i else count * size}, {self.at}"
             value = {
                 "param": f"parameters.load<{c_type}>({at}, {whole})",

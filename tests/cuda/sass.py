@@ -1,10 +1,12 @@
-"""Machine code (SASS) as cuobjdump shows it: an audit against the PTX it was made from, and what an element costs.
+"""Machine code (SASS) as cuobjdump shows it: an audit against the PTX it was made from, and what an element
+costs.
 
 The audit counts. What ptxas makes of a kernel must have exactly the float additions, multiplications, fused
-multiply-adds and conversions that nvcc's PTX has: one less was dropped or contracted, one more is not what was executed on
-the CPU. MUFU, the unit for approximations, may give the seeds that the PTX asks for, and those of whole divisions. In
-float64 div.rn and sqrt.rn become sequences of their own; how long these are is measured on kernels that have one and two
-of them. No spills, no local memory, no flushing to zero, and no float64 arithmetic in a kernel of float32.
+multiply-adds and conversions that nvcc's PTX has: one less was dropped or contracted, one more is not what was
+executed on the CPU. MUFU, the unit for approximations, may give the seeds that the PTX asks for, and those of
+whole divisions. In float64 div.rn and sqrt.rn become sequences of their own; how long these are is measured on
+kernels that have one and two of them. No spills, no local memory, no flushing to zero, and no float64
+arithmetic in a kernel of float32.
 """
 
 import collections
@@ -15,9 +17,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import build
 import ptx_to_cpp
 from toolkit import run, toolkit
+
+import build
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +112,9 @@ def forbidden(i: Instruction, is_double: bool) -> bool:
     if i.name in ("LDL", "STL"):
         return True  # local memory
     if i.name == "MUFU":
-        return i.opcode not in ("MUFU.RSQ", "MUFU.RCP") and not (is_double and i.opcode in ("MUFU.RSQ64H", "MUFU.RCP64H"))
+        return i.opcode not in ("MUFU.RSQ", "MUFU.RCP") and not (
+            is_double and i.opcode in ("MUFU.RSQ64H", "MUFU.RCP64H")
+        )
     if i.name in ("HFMA2", "HADD2", "HMUL2"):  # a way to write a constant into a register, if it multiplies zeros
         return re.search(r", -RZ, RZ, ", i.operands) is None
     if re.fullmatch(r"F2I\.(FTZ\.)?U(32|64)\.TRUNC(\.NTZ)?", i.opcode):  # of divisions of whole numbers
@@ -129,7 +134,7 @@ extern "C" __global__ void sqrt2(double* x) { x[0] = sqrt(x[1]); x[3] = sqrt(x[4
 
 @functools.cache
 def expansion(architecture: int) -> dict[str, tuple[Counter[str], Counter[str]]]:
-    """What each div.rn.f64 and sqrt.rn.f64 becomes, and what a kernel that has any has once: the slow path's subroutine."""
+    """What each div.rn.f64 and sqrt.rn.f64 becomes, and what a kernel with any has once: a slow path."""
     source = build.made("calibration.cu", build.digest(_CALIBRATION), lambda out: out.write_text(_CALIBRATION) and None)
     all_kernels = kernels(build.device_object(source, build.HERE, architecture, []))
 

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import budgets
-import build
 import job_table
 import ladder
 import numpy as np
@@ -13,6 +12,8 @@ import ptx_to_cpp
 import pytest
 import reference
 from toolkit import ARCHITECTURES, HERE, KERNEL_FLAGS, ROOT
+
+import build
 
 CSRC = ROOT / "csrc"
 

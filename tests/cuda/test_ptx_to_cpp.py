@@ -209,7 +209,9 @@ class Snippet:
 MINE = """.reg .b32 %t, %b, %n; .reg .b64 %mine;
     mov.u32 %t, %tid.x; mov.u32 %b, %ctaid.x; mov.u32 %n, %ntid.x;
     mad.lo.s32 %n, %b, %n, %t; mul.wide.u32 %mine, %n, 8; add.s64 %mine, %out, %mine;"""
-SHARED = ".shared .align 4 .b8 %s[256]; .reg .b64 %place; .reg .b32 %v; mul.wide.u32 %place, %t, 4;".replace("%s", "memory")
+SHARED = ".shared .align 4 .b8 %s[256]; .reg .b64 %place; .reg .b32 %v; mul.wide.u32 %place, %t, 4;".replace(
+    "%s", "memory"
+)
 NEIGHBOUR = f"""{MINE} {SHARED} .reg .b32 %w; .reg .b64 %base, %far;
     mov.u64 %base, memory; add.s64 %place, %base, %place;
     st.shared.u32 [%place], %t;
@@ -271,7 +273,8 @@ SNIPPETS: dict[str, Snippet] = {
         st.global.v2.u32 [%out], {%x, %y};
         setp.gtu.f32 %p, 0f7FC00000, 0f3F800000; setp.gt.or.f32 %q, 0f7FC00000, 0f3F800000, %c;
         selp.u32 %x, 1, 0, %p; selp.u32 %y, 1, 0, %q; st.global.v2.u32 [%out+8], {%x, %y};
-        setp.hi.u32 %p, -1, 1; and.pred %p, %p, %c; mov.pred %q, 1; and.pred %q, %q, !%p; xor.pred %q, %q, %c; selp.u32 %x, 1, 0, %q;
+        setp.hi.u32 %p, -1, 1; and.pred %p, %p, %c; mov.pred %q, 1; and.pred %q, %q, !%p; xor.pred %q, %q, %c;
+        selp.u32 %x, 1, 0, %q;
         cvt.u64.u32 %z, %x; st.global.u64 [%out+16], %z;""",
         [0, 1 + (1 << 32), 1],  # 5 < 9 and not (5 == 5); not (5 < 9) and not (5 == 5); unordered; ...
         (5,),
@@ -351,9 +354,7 @@ SNIPPETS: dict[str, Snippet] = {
     ),
     "load_beyond": Snippet("ld.global.u64 %in, [%in+8];", "global load", (1,), out_bytes=8),
     "parameters_beyond": Snippet("ld.param.u64 %in, [parameters_beyond_out+8];", "kernel's parameters", out_bytes=8),
-    "divided_by_zero": Snippet(
-        ".reg .b32 %x; mov.u32 %x, 0; div.u32 %x, %x, %x;", "division by zero", out_bytes=8
-    ),
+    "divided_by_zero": Snippet(".reg .b32 %x; mov.u32 %x, 0; div.u32 %x, %x, %x;", "division by zero", out_bytes=8),
     "trapped": Snippet("trap;", "trap", out_bytes=8),
     "small_rsqrt": Snippet(
         ".reg .b32 %x; mov.b32 %x, 0f0CFFFFFF; rsqrt.approx.ftz.f32 %x, %x;", "outside the proven range", out_bytes=8

@@ -1,7 +1,8 @@
 """Where nvcc and its companions are, and what every kernel is compiled with.
 
-nvcc comes from PyPI, pinned in requirements/ (nvidia-cuda-nvcc, -crt, nvidia-nvvm, nvidia-cuda-runtime, -cccl), and lies in
-site-packages/nvidia/cu13; so do cuobjdump and nvdisasm. Without those packages the folder that CUDA_HOME names is taken.
+nvcc comes from PyPI, pinned in requirements/ (nvidia-cuda-nvcc, -crt, nvidia-nvvm, nvidia-cuda-runtime, -cccl),
+and lies in site-packages/nvidia/cu13; so do cuobjdump and nvdisasm. Without those packages the folder that
+CUDA_HOME names is taken.
 """
 
 import dataclasses
