@@ -1,5 +1,5 @@
-// What a .cu file needs to be an ordinary C++ file (csrc/cuda/device.h includes this when its compiler is not nvcc): the
-// words of CUDA C++, for kernels that run one thread a call on the emulator.
+// What a .cu file needs to be an ordinary C++ file (csrc/cuda/device.h includes this when its compiler is not nvcc):
+// the words of CUDA C++, for kernels that run one thread a call on the emulator.
 #pragma once
 
 #include "emulator.h"

@@ -43,7 +43,7 @@ def filled(program: Path, table: Path, schedules: tuple[str, ...]) -> bytes:
 
 @functools.cache
 def is_passed(program: Path, table: Path, schedules: tuple[str, ...]) -> bool:
-    run([program, table, "-", *schedules], seconds=60)
+    run([program, table, "-", *schedules], seconds=40)
     return True
 
 

@@ -1,9 +1,9 @@
-// What PTX's instructions compute, for the functions that ptx_to_cpp.py writes. Registers are unsigned integers of their
-// width; these functions know nothing of memory or threads.
+// What PTX's instructions compute, for the functions that ptx_to_cpp.py writes. Registers are unsigned integers of
+// their width; these functions know nothing of memory or threads.
 //
-// rsqrt.approx and rcp.approx may return any number within the error that the PTX ISA documents, and do so here: a kernel
-// whose result depends on which one does not survive the ladder. They are refused outside the range for which the steps
-// that follow them in csrc/cuda are proven to round correctly.
+// rsqrt.approx and rcp.approx may return any number within the error that the PTX ISA documents, and do so here: a
+// kernel whose result depends on which one does not survive the ladder. They are refused outside the range for which
+// the steps that follow them in csrc/cuda are proven to round correctly.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,8 @@ inline uint64_t bits(double x) { return std::bit_cast<uint64_t>(x); }
 
 inline constexpr float kLeastRsqrt = 0x1p-101f, kMostRsqrt = 0x1p127f;
 inline constexpr float kLeastRcp = 0x1p-126f, kMostRcp = 0x1p126f;
-inline const double kRsqrtError = std::exp2(-22.9);  // relative: "rsqrt.approx.ftz.f32 has a maximum relative error of 2^-22.9"
+inline const double kRsqrtError =
+    std::exp2(-22.9);  // relative: "rsqrt.approx.ftz.f32 has a maximum relative error of 2^-22.9"
 
 // A choice from [-1, 1]: both ends often, for they are the likeliest to show a dependence.
 inline double any_within() {
@@ -87,7 +88,8 @@ inline float from_f16(uint16_t h) {
   const int exponent = h >> 10 & 31, mantissa = h & 1023;
   float x = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
                           : std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
-  if (exponent == 31) x = mantissa != 0 ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
+  if (exponent == 31)
+    x = mantissa != 0 ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
   return (h >> 15) != 0 ? -x : x;
 }
 

@@ -1,6 +1,6 @@
-// Memory as translated kernels see it. Every access is checked: aligned to its size and within what was registered; every
-// stored byte is counted; and two threads may not touch one byte of shared memory, one of them writing, without a barrier
-// between. What is wrong ends the program, with the line of the PTX.
+// Memory as translated kernels see it. Every access is checked: aligned to its size and within what was registered;
+// every stored byte is counted; and two threads may not touch one byte of shared memory, one of them writing, without a
+// barrier between. What is wrong ends the program, with the line of the PTX.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +55,9 @@ class GlobalMemory {
  private:
   Region& find(uint64_t address, uint64_t bytes, int line, const char* what) {
     if (address % bytes != 0) die(what, "misaligned", address, line);
-    const auto holds = [&](const Region& r) { return address - r.begin < r.size && bytes <= r.size - (address - r.begin); };
+    const auto holds = [&](const Region& r) {
+      return address - r.begin < r.size && bytes <= r.size - (address - r.begin);
+    };
     if (last_ < regions_.size() && holds(regions_[last_])) return regions_[last_];
     for (last_ = 0; last_ < regions_.size(); ++last_) {
       if (holds(regions_[last_])) return regions_[last_];

@@ -1,18 +1,19 @@
-// Fills the tensors of a job table with the CUDA kernels, on the emulator, and again with the CPU's, and compares all bytes.
+// Fills the tensors of a job table with the CUDA kernels, on the emulator, and again with the CPU's, and compares all
+// bytes.
 //
 //     run_jobs TABLE OUT SCHEDULE...      SCHEDULE: forward, reverse, or a number, the seed of a shuffle
 //
-// It is linked with csrc/cuda/run.cpp, the torch-free rest of csrc/, and either the .cu files through cuda_shim.h (then under
-// sanitizers) or nvcc's PTX translated (FASTINIT_PTX; then every byte of each element must be stored exactly once, and no
-// other). job_table.py writes TABLE, whose lines are
+// It is linked with csrc/cuda/run.cpp, the torch-free rest of csrc/, and either the .cu files through cuda_shim.h (then
+// under sanitizers) or nvcc's PTX translated (FASTINIT_PTX; then every byte of each element must be stored exactly
+// once, and no other). job_table.py writes TABLE, whose lines are
 //
 //     plan NAME MEMORY_BLOCKS             the jobs after it share a plan; MEMORY_BLOCKS: see `tail`
 //     job DTYPE SEED OFFSET FIRST_INDEX MISALIGNED TAIL DIMS (SIZE STRIDE INDEX_STRIDE)... LAW NUMBERS...
 //
-// FIRST_INDEX is that of the element at the start; MISALIGNED the bytes that the data lies behind a multiple of 64; TAIL, if
-// not 0, says that only the last so many elements of a dense tensor have memory, and MEMORY_BLOCKS of its plan how many
-// blocks of threads at the end of each launch run. OUT gets the elements of each tensor, or its tail, in logical order; with -
-// as its name the first failure ends the program.
+// FIRST_INDEX is that of the element at the start; MISALIGNED the bytes that the data lies behind a multiple of 64;
+// TAIL, if not 0, says that only the last so many elements of a dense tensor have memory, and MEMORY_BLOCKS of its plan
+// how many blocks of threads at the end of each launch run. OUT gets the elements of each tensor, or its tail, in
+// logical order; with - as its name the first failure ends the program.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
@@ -236,7 +237,7 @@ void check_writes([[maybe_unused]] const Plan& plan) {
     for (size_t byte = 0; byte < writes.size(); ++byte) {
       if (writes[byte] != expected[byte]) {
         fail(job, "byte " + std::to_string(byte) + " was stored " + std::to_string(writes[byte]) + " times, not " +
-                            std::to_string(expected[byte]));
+                      std::to_string(expected[byte]));
       }
     }
   }
@@ -301,7 +302,8 @@ int run(const Plan& plan, std::vector<unsigned char>* values) {
   return launches;
 }
 
-// A launch that fails must be an exception that says why, whichever launch it is, and the next fill knows nothing of it.
+// A launch that fails must be an exception that says why, whichever launch it is, and the next fill knows nothing of
+// it.
 void check_failures(const Plan& plan, int launches) {
   for (int launch = 0; launch < launches; ++launch) {
     emulator::fail_launch(launch, cudaErrorMemoryAllocation);

@@ -1,6 +1,6 @@
 // Runs one translated kernel of test_ptx_to_cpp.py: run_snippets KERNEL SCHEDULE BLOCKS THREADS OUT_BYTES INPUT...
-// The kernel's parameters are the addresses of the inputs (hexadecimal 64-bit words) and of the output, which is printed as
-// words after the number of bytes that were stored exactly once.
+// The kernel's parameters are the addresses of the inputs (hexadecimal 64-bit words) and of the output, which is
+// printed as words after the number of bytes that were stored exactly once.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>

@@ -98,9 +98,9 @@ BUGS = [
         "  FASTINIT_UNROLL\n  for (int j = 0; j < static_cast<int>(Store::kWords",
         '  _Pragma("unroll 1")\n  for (int j = 0; j < static_cast<int>(Store::kWords', NVCC),
     Bug("too few registers", "cuda/dense.cu", "DenseTable<T>, kThreads, 2)", "DenseTable<T>, kThreads, 8)", NVCC),
-    Bug("round keys formed anew for each block", "cuda/philox.h",
-        "x1 = low1, x2 = high0 ^ x3 ^ keys_.k1[r], x3 = low0;",
-        "x1 = low1, x2 = high0 ^ x3 ^ keys_.k1[r] ^ (block_low & 0), x3 = low0 + (low0 & 1) - (low0 % 2);", BUDGET),
+    Bug("two instructions for each product (device only)", "cuda/arithmetic.h",
+        'asm("{.reg .u64 t; mul.wide.u32 t, %2, %3; mov.b64 {%0, %1}, t;}" : "=r"(low), "=r"(high) : "r"(a), "r"(b));',
+        "low = a * b, high = __umulhi(a, b);", BUDGET),
 ]  # fmt: skip
 
 
