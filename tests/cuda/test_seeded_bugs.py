@@ -36,8 +36,9 @@ def copy_with(bug: Bug, csrc: Path = ROOT / "csrc") -> Path:
 
 
 @pytest.fixture(scope="module")
-def caught() -> Iterator[dict[str, Future[str | None]]]:
-    """The rung that catches each bug; they are tried two at a time, while the tests wait for one after another."""
+def caught(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[str | None]]]:
+    """The rung that catches each bug that is asked for; two are tried at a time, while the tests wait for one."""
+    asked = [item.callspec.params["bug"] for item in request.session.items if item.name.startswith("test_bug_is")]
     lock = threading.Lock()
     plans = table()
 
@@ -47,7 +48,7 @@ def caught() -> Iterator[dict[str, Future[str | None]]]:
         return ladder.first_to_catch(csrc, ARCHITECTURE, bug.flags, plans)
 
     with ThreadPoolExecutor(2) as pool:
-        yield {bug.name: pool.submit(first_to_catch, bug) for bug in BUGS}
+        yield {bug.name: pool.submit(first_to_catch, bug) for bug in asked}
         pool.shutdown(cancel_futures=True)
 
 
