@@ -45,9 +45,9 @@ def new_tensor(like: Tensor, dtype: torch.dtype, device: torch.device = _CPU) ->
 
 
 def _in_place_of(old: Tensor, new: Tensor) -> Tensor:
-    if old.shape != new.shape or old.stride() != new.stride():  # tied by memory, in another shape
-        new = new.as_strided(old.shape, old.stride())
     if isinstance(old, Parameter):
+        if old.shape != new.shape or old.stride() != new.stride():  # tied by memory, in another shape
+            new = new.as_strided(old.shape, old.stride())
         tensor: Tensor = Parameter(new, old.requires_grad)
         if type(old) is not Parameter:
             tensor = torch.Tensor._make_subclass(type(old), new, old.requires_grad)

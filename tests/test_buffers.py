@@ -215,6 +215,28 @@ def test_random_buffers_follow_the_key_and_leave_the_generator_alone() -> None:
     assert not torch.equal(drawn[0], drawn[2])
 
 
+class InAnotherOrder(nn.Module):
+    """Its buffers are made in another order of memory than that in which they were held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.empty(5, 3).t())
+        self.register_buffer("padded", torch.empty(3, 10)[:, :5])
+
+    def reset_buffers(self) -> None:
+        self.table = torch.arange(15.0).view(3, 5)
+        self.padded.copy_(torch.arange(15.0).view(3, 5))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_values_are_where_the_module_put_them_whatever_the_order_of_memory(device: str) -> None:
+    with torch.device(device):
+        module = InAnotherOrder()
+    init_model_(module, Recipe([Rule(fastinit.normal_)]), only=["table", "padded"], buffers="reset")
+    assert torch.equal(module.table, torch.arange(15.0).view(3, 5))
+    assert torch.equal(module.padded, torch.arange(15.0).view(3, 5))
+
+
 def test_a_buffer_held_twice_stays_one() -> None:
     model = on_meta(lambda: nn.Sequential(InPlace(), InPlace()))
     model[1].register_buffer("angles", model[0].angles, persistent=False)
