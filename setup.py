@@ -135,7 +135,10 @@ def try_nvcc(nvcc: Path) -> Cuda | str:
     """Return an nvcc that compiles, or what is wrong with it."""
     if not nvcc.is_file():
         return f"there is no {nvcc}"
-    text = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
+    try:
+        text = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
+    except OSError as error:  # no permission, or a program for another processor
+        return f"{nvcc} does not run ({error.strerror})"
     release = re.search(r"\bV(\d+(?:\.\d+)+)", text)
     if not release:
         return f"{nvcc} is no nvcc"

@@ -126,6 +126,13 @@ def test_cuda_with_an_nvcc_that_will_not_do(tmp_path: Path, script: str, problem
     assert f"{tmp_path}/bin/nvcc {problem}" in build(tmp_path, torch_for("99.1"), **without_nvcc(tmp_path))
 
 
+def test_cuda_with_an_nvcc_that_does_not_run(tmp_path: Path) -> None:
+    nvcc(tmp_path, "")
+    (tmp_path / "bin" / "nvcc").write_bytes(b"\x7fELF of another processor")
+    message = build(tmp_path, torch_for("99.1"), **without_nvcc(tmp_path))
+    assert f"{tmp_path}/bin/nvcc does not run (Exec format error)" in message
+
+
 @pytest.mark.parametrize(("choice", "lines"), [("auto", 1), ("0", 0)])
 def test_without_cuda_unless_asked_for(tmp_path: Path, choice: str, lines: int) -> None:
     """Only what is decided: a build that succeeds takes minutes."""
