@@ -45,8 +45,12 @@ def _cuda() -> str:
     if torch.version.cuda is None:
         return "no kernels: torch is no CUDA build"
     kernels = f"kernels by {CUDA}" if CUDA else "no kernels: built without nvcc or with FASTINIT_CUDA=0"
-    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return f"{kernels}; devices: {', '.join(devices) or 'none'}"
+    count = torch.cuda.device_count()
+    try:
+        devices = ", ".join(map(torch.cuda.get_device_name, range(count))) or "none"
+    except RuntimeError as error:  # counting needs no working driver, names do; and no forked child has them
+        devices = f"{count} that do not answer ({str(error).partition(chr(10))[0]})"
+    return f"{kernels}; devices: {devices}"
 
 
 def _cpu_model() -> str:

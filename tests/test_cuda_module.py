@@ -36,6 +36,16 @@ def test_info_says_what_compiled_the_kernels(capsys: pytest.CaptureFixture[str])
     assert about in capsys.readouterr().out
 
 
+def test_info_does_not_fail_with_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(device: int) -> str:
+        raise RuntimeError("CUDA unknown error\nand advice")
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", fail)
+    assert str(machine.describe()["cuda"]).endswith("; devices: 2 that do not answer (CUDA unknown error)")
+
+
 def test_importing_and_filling_on_cpu_leave_cuda_alone(run_python: PythonRun) -> None:
     done = run_python(
         "import sys, torch, fastinit\n"
