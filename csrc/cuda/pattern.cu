@@ -12,7 +12,8 @@ FASTINIT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 FASTINIT_INLINE int64_t next_one(const DiagonalNumbers& d, int64_t index) {
   const int64_t from = index < d.first ? 0 : index - d.first;
   int64_t group = from / d.group_step;
-  int64_t i = (from - group * d.group_step + d.step - 1) / d.step;
+  const uint64_t step = static_cast<uint64_t>(d.step);  // the sum below may need the 64th bit
+  int64_t i = static_cast<int64_t>((static_cast<uint64_t>(from - group * d.group_step) + step - 1) / step);
   if (i >= d.count) ++group, i = 0;
   return group < d.groups ? d.first + group * d.group_step + i * d.step : INT64_MAX;
 }

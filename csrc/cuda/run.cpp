@@ -118,6 +118,9 @@ DiagonalNumbers in_turn(DiagonalNumbers d) {
   return d;
 }
 
+// Values that one Philox block serves.
+int64_t values_a_block(DType dtype) { return dtype == DType::kFloat64 ? 2 : 4; }
+
 // Bytes before the first vector.
 int64_t head_bytes(const void* data) {
   return static_cast<int64_t>(-reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(kVector));
@@ -222,12 +225,15 @@ class Launches {
     const DrawnNumbers<T> numbers = numbers_of<T>(job);
     const PhiloxKeys keys = keys_of(job.seed);
     if (job.dims == 0 && job.law != Law::kTruncNormalTail && !zero.exists) {
-      const int64_t first = static_cast<int64_t>(job.first_index), end = first + job.elements;
-      return tables.dense.add(dense_kernel(job), {static_cast<char*>(job.data), first, end, job.offset, numbers, keys},
-                              ceiling(end, kChunk) - first / kChunk, stream_);
+      // Counted from the chunk that the first element is in: sums of the numbers as they are may not fit in 64 bits.
+      const uint64_t chunks = job.first_index / kChunk, blocks = chunks * (kChunk / values_a_block(job.dtype));
+      const int64_t first = static_cast<int64_t>(job.first_index % kChunk), end = first + job.elements;
+      return tables.dense.add(dense_kernel(job),
+                              {static_cast<char*>(job.data), first, end, job.offset + blocks, numbers, keys},
+                              ceiling(end, kChunk), stream_);
     }
     in_few_dims(job, dims_of(job), job.dims, [&](const FillJob& part, const Dim* dims, int32_t count) {
-      const Rows rows = rows_of(part, dims, count, job.dtype == DType::kFloat64 ? 2 : 4);
+      const Rows rows = rows_of(part, dims, count, values_a_block(job.dtype));
       tables.general.add(general_kernel(job),
                          {rows, job.offset, numbers, static_cast<T>(zero.value), zero.exists, keys},
                          ceiling(rows.units, kUnits), stream_);

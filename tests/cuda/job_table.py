@@ -180,6 +180,8 @@ def far_plans() -> list[Plan]:
     for dtype, (law, numbers) in itertools.product(DTYPES, [*DRAWN, ("trunc_normal", (0.0, 1.0, 4.0, 5.0))]):
         jobs = [Job(law, numbers, dtype, (1111,), (77, 0), (2**62 + 999,), (first - 555,))
                 for first in (2**32, 2**33, 2**34, 2**62)]  # fmt: skip
+        last = 2**63 - 1  # and the last elements that there can be
+        jobs += [Job(law, numbers, dtype, (n,), (77, 0), (last,), (last - n,)) for n in (10, CHUNK + 1111)]
         per_block = 2 if dtype == "float64" else 4
         for wrap in (2**32, 2**64):
             jobs.append(Job(law, numbers, dtype, (1400,), (7, wrap - 50)))
@@ -247,6 +249,8 @@ def pattern_plans() -> list[Plan]:
             part = tuple(n - s for n, s in zip(shape, start, strict=True))
             jobs.append(Job(law, numbers, dtype, part, (0, 0), shape, start))
         jobs.append(Job("eye", (), dtype, (300, 200)))
+        far = (7, (2**63 - 1) // 7)  # as large as can be
+        jobs += [Job("eye", (), dtype, (1, 100), (0, 0), far, start) for start in ((6, 0), (5, 3), (6, far[1] - 100))]
         plans.append(Plan(f"diagonal_{dtype}", tuple(jobs)))
     return plans
 
