@@ -319,6 +319,21 @@ def test_a_model_on_the_device_stays_there(tmp_path: Path) -> None:
     assert ours_file.read_bytes() == other_file.read_bytes()
 
 
+def test_a_buffer_with_gaps_in_memory_is_made_on_the_device() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("table", torch.empty(3, 10)[:, :5])
+
+        def reset_buffers(self) -> None:
+            self.table.copy_(torch.arange(15.0).view(3, 5))
+
+    with torch.device("meta"):
+        module = Padded()
+    fastinit.init_model_(module, RECIPE, device="cuda", buffers="reset")
+    assert torch.equal(module.table.cpu(), torch.arange(15.0).view(3, 5))
+
+
 def test_parameters_from_a_checkpoint(tmp_path: Path) -> None:
     source = model_on("cpu")
     fastinit.init_model_(source, RECIPE)

@@ -17,7 +17,7 @@ FASTINIT_INLINE float multiply(float a, float b) { return __fmul_rn(a, b); }
 FASTINIT_INLINE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 
 // The steps that ptxas makes of sqrt.rn for x in [2^-101, 2^128), without its test of that range and its call; all
-// arguments here are in [2^-80, 100].
+// arguments here are in [2^-80, 2^8].
 FASTINIT_INLINE float square_root(float x) {
   float y;
   asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
