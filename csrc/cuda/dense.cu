@@ -69,7 +69,7 @@ FASTINIT_INLINE void fill_dense(const DenseTable<T>& table) {
   const int i = tensor_of_block(table);
   const DenseTensor<T>& tensor = table.tensors[i];
   const Law law(tensor.numbers);
-  const int64_t first = (tensor.first / kChunk + (blockIdx.x - table.starts[i])) * kChunk;
+  const int64_t first = (blockIdx.x - table.starts[i]) * kChunk;
   const int64_t begin = first > tensor.first ? first : tensor.first;
   const int64_t end = first + kChunk < tensor.end ? first + kChunk : tensor.end;
   const uint64_t block = tensor.offset + first / Law::kPerBlock;

@@ -111,7 +111,6 @@ FASTINIT_DEVICE void select(const SparseTensor<T>& tensor, int64_t column, int c
   while (!is_done(s)) {
     const int bits = shift < kDigitBits ? shift : kDigitBits;
     shift -= bits;
-    __syncthreads();  // all threads have seen what is wanted
     count_digits(tensor, column, columns, shift, bits, s);
     if (threadIdx.x < kSparseColumns * kParts) {
       const int c = threadIdx.x / kParts, part = threadIdx.x % kParts;

@@ -40,8 +40,8 @@ struct Table {
   Tensor tensors[kMost];
 };
 
-// Elements first .. end of a dense tensor. Chunks begin at multiples of kChunk in the stream's numbering; whether their
-// vectors are aligned in memory is the same for all.
+// Elements first .. end of a dense tensor, counted from one whose number in the stream is a multiple of kChunk, so that
+// its chunks begin with Philox blocks; whether their vectors are aligned in memory is the same for all. first < kChunk.
 template <class T>
 struct DenseTensor {
   char* data;  // of element `first`; a pointer, which the compiler takes for one to global memory

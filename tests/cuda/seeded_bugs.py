@@ -32,7 +32,7 @@ BUGS = [
     Bug("alignment not looked at", "cuda/dense.cu",
         "reinterpret_cast<uintptr_t>(to) % kVector == 0", "true", SHIM),
     Bug("element index in 32 bits", "cuda/dense.cu",
-        "const int64_t first = (tensor.first / kChunk", "const int32_t first = (tensor.first / kChunk", SHIM),
+        "const int64_t first = (blockIdx.x", "const int32_t first = (blockIdx.x", SHIM),
     Bug("offset of the key dropped", "cuda/dense.cu",
         "tensor.offset + first / Law::kPerBlock;", "static_cast<uint64_t>(first / Law::kPerBlock);", SHIM),
     Bug("wrap of the block's number not seen", "cuda/dense.cu", " && !wraps)", ")", SHIM),
