@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import ptx_to_cpp
-from ptx_to_cpp import RefusedError
+from ptx_syntax import RefusedError
 from toolkit import (
     BUILD,
     HERE,

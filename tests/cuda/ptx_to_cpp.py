@@ -7,11 +7,10 @@ Each kernel becomes `extern "C" void NAME(const void* table)`, which runs one th
 (emulator.h) with the memory of ptx_runtime.h, and a registration of what the launch must respect: bytes of
 parameters, .maxntid, shared memory.
 
-What is meant is the PTX ISA, chapters "Syntax", "State Spaces, Types, and Variables", "Instruction Operands"
-and of "Instruction Set" the sections named in ptx_instructions.py, and here: Data Movement and Conversion
-Instructions (mov, ld, st, cvta), Control Flow Instructions (@, bra, brx.idx, ret, exit, trap), Parallel
-Synchronization and Communication Instructions (bar, atom, red). A register is an unsigned integer of its width;
-a branch is a goto.
+What is meant is the PTX ISA: its syntax is read by ptx_syntax.py; of the chapter "Instruction Set" what computes
+a value is in ptx_instructions.py, and here are Data Movement and Conversion Instructions (mov, ld, st, cvta),
+Control Flow Instructions (@, bra, brx.idx, ret, exit, trap), Parallel Synchronization and Communication
+Instructions (bar, atom, red). A register is an unsigned integer of its width; a branch is a goto.
 
 It fails closed. An instruction without an entry, any .approx but rsqrt.approx.ftz.f32 and rcp.approx.ftz.f32,
 any other .ftz, a float operation without .rn (ptxas may contract it), local memory, a call or a function other
@@ -20,13 +19,22 @@ directives in _IGNORED alone are passed over.
 """
 
 import argparse
-import dataclasses
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from ptx_instructions import BOOLEAN, C_TYPES, OPERATIONS, WIDTHS, comparison, reason
+from ptx_syntax import (
+    Kernel,
+    RefusedError,
+    add_shared,
+    bytes_of,
+    kernels_of,
+    line_of,
+    statements_of,
+    without_comments,
+)
 
 _IGNORED = (".pragma", ".loc", ".file")  # directives without a meaning for what is computed
 _ATOMICS = {"add": "old + value", "min": "std::min(old, value)", "max": "std::max(old, value)",
@@ -34,104 +42,6 @@ _ATOMICS = {"add": "old + value", "min": "std::min(old, value)", "max": "std::ma
 _SPECIAL = {f"%{ptx}.{axis}": f"emulator::{name}.{axis}"
             for ptx, name in (("tid", "thread_index"), ("ctaid", "block_index"),
                               ("ntid", "block_size"), ("nctaid", "grid_size")) for axis in "xyz"}  # fmt: skip
-
-
-class RefusedError(Exception):
-    """PTX that must not be, or that this translator does not know."""
-
-
-@dataclasses.dataclass
-class Kernel:
-    name: str
-    line: int  # where the body starts
-    parameters: list[tuple[str, int, int]]  # name, offset, bytes
-    max_threads: int
-    body: str
-
-    @property
-    def parameter_bytes(self) -> int:
-        return max((offset + size for _, offset, size in self.parameters), default=0)
-
-
-@dataclasses.dataclass
-class Statement:
-    text: str
-    line: int
-
-
-# --- Syntax --------------------------------------------------------------------------------------------------------
-def without_comments(text: str) -> str:
-    """Comments become blanks; lines keep their numbers."""
-    return re.sub(r"//[^\n]*|/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.S)
-
-
-def _closing(text: str, opening: int) -> int:
-    depth = 0
-    for i in range(opening, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[i], 0)
-        if depth == 0:
-            return i
-    raise RefusedError(f"line {line_of(text, opening)}: a brace that nothing closes")
-
-
-def line_of(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
-
-
-def _bytes_of(kind: str) -> int:
-    return WIDTHS[kind] // 8
-
-
-_PARAMETER = re.compile(
-    r"\.param\s+(?:\.align\s+(?P<align>\d+)\s+)?\.(?P<type>\w+)\s+"
-    r"(?:\.ptr\s+(?:\.\w+\s+)?(?:\.align\s+\d+\s+)?)?(?P<name>[\w$]+)(?:\[(?P<count>\d+)\])?"
-)
-_VARIABLE = re.compile(
-    r"\.shared\s+(?:\.align\s+(?P<align>\d+)\s+)?\.(?P<type>\w+)\s+(?P<name>[\w$]+)(?:\[(?P<count>\d+)\])?"
-)
-
-
-def kernels_of(text: str) -> tuple[list[Kernel], list[Statement]]:
-    """The kernels of a PTX file without comments, and its statements outside of them."""
-    found, outside, position = [], [], 0
-    entry = re.compile(r"(?:\.(?:visible|weak|extern)\s+)?\.entry\s+([\w$]+)\s*(\(([^)]*)\))?\s*([^{;]*)\{")
-    for match in entry.finditer(text):
-        outside.append((position, match.start()))
-        end = _closing(text, match.end() - 1)
-        parameters, offset = [], 0
-        for p in _PARAMETER.finditer(match[3] or ""):
-            size = _bytes_of(p["type"])
-            align = int(p["align"] or size)
-            offset = (offset + align - 1) // align * align
-            parameters.append((p["name"], offset, size * int(p["count"] or 1)))
-            offset += parameters[-1][2]
-        threads = re.search(r"\.maxntid\s+([\d,\s]+)", match[4])
-        limit = 1
-        for size in re.findall(r"\d+", threads[1]) if threads else ["0"]:
-            limit *= int(size)
-        found.append(Kernel(match[1], line_of(text, match.end()), parameters, limit, text[match.end() : end]))
-        position = end + 1
-    outside.append((position, len(text)))
-    statements = []
-    for begin, end in outside:
-        statements += [Statement(s, line_of(text, begin) + line - 1) for s, line in _split(text[begin:end])]
-    return found, statements
-
-
-def _split(text: str) -> Iterator[tuple[str, int]]:
-    """Statements, labels (with their colon) and braces, each with its line. Some directives end with their line."""
-    position = 0
-    token = re.compile(
-        r"\s*(?:(?P<brace>[{}])|(?P<label>[\w$]+:)(?!:)|(?P<line>\.(?:version|target|address_size|loc|file|section)\b[^\n;]*)"
-        r"|(?P<statement>[^;{}]*(?:\{[^{};]*\}[^;{}]*)*;))"
-    )
-    while match := token.match(text, position):
-        kind = match.lastgroup
-        start = match.start(kind)
-        yield " ".join(match[kind].rstrip(";").split()) if kind != "brace" else match[kind], line_of(text, start)
-        position = match.end()
-    if rest := text[position:].strip():
-        raise RefusedError(f"line {line_of(text, position)}: not a statement: {rest.splitlines()[0]}")
 
 
 # --- One kernel ----------------------------------------------------------------------------------------------------
@@ -148,7 +58,7 @@ class Translation:
         self.depth = 0
         self.line = kernel.line  # in the file; runtime messages count from the kernel's start, to be the same elsewhere
         self.counts: dict[str, int] = {}
-        statements = list(_split(kernel.body))
+        statements = list(statements_of(kernel.body))
         for i, (text, _) in enumerate(statements):  # a table of labels may stand before or after the jump
             if text.startswith(".branchtargets"):
                 label = statements[i - 1][0].rstrip(":")
@@ -328,7 +238,7 @@ class Translation:
 
     def load(self, match: re.Match[str], operands: list[str]) -> str:
         space, count, kind = match["space"], int(match["count"] or 1), match["type"]
-        size = _bytes_of(kind)
+        size = bytes_of(kind)
         c_type = C_TYPES[kind if kind[0] == "s" else f"u{WIDTHS[kind]}"]
         code = [f"const uint64_t address = {self.address(operands[1])};"]
         if space == "global":
@@ -350,7 +260,7 @@ class Translation:
 
     def store(self, match: re.Match[str], operands: list[str]) -> str:
         space, count, kind = match["space"], int(match["count"] or 1), match["type"]
-        size, raw = _bytes_of(kind), f"b{WIDTHS[kind]}"
+        size, raw = bytes_of(kind), f"b{WIDTHS[kind]}"
         code = [f"const uint64_t address = {self.address(operands[0])};"]
         if space == "global":
             code.append(f"ptx::global_memory.store(address, {count * size}, {self.at});")
@@ -420,16 +330,6 @@ def _raw(kind: str) -> str:
 
 def _identifier(name: str) -> str:
     return "r_" + name[1:] if name.startswith("%") else "v_" + name.replace("$", "_")
-
-
-def add_shared(shared: dict[str, tuple[int, int]], text: str, refuse: Callable[[str], RefusedError]) -> None:
-    match = _VARIABLE.fullmatch(text)
-    if match is None:
-        raise refuse(f"shared memory: {text}")
-    size = _bytes_of(match["type"])
-    align = int(match["align"] or size)
-    end = max((address + held for address, held in shared.values()), default=0)
-    shared[match["name"]] = ((end + align - 1) // align * align, size * int(match["count"] or 1))
 
 
 _TYPE = r"(?P<type>[bus](?:8|16|32|64)|f(?:32|64))"
