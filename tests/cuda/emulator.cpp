@@ -29,6 +29,8 @@ constexpr size_t kStackBytes = 256 * 1024, kParameterBytes = 4096, kWarp = 32;
 
 Schedule schedule;
 unsigned last_blocks = 0;
+bool any_stream = true;
+void* expected_stream = nullptr;
 uint64_t random_state = 1;
 int launch_count = 0, fail_after = -1, fail_error = 0;
 cudaError_t last_error = cudaSuccess;
@@ -208,6 +210,8 @@ void set_schedule(Schedule s) {
 
 void run_last_blocks_only(unsigned blocks) { last_blocks = blocks; }
 
+void expect_stream(void* stream) { any_stream = false, expected_stream = stream; }
+
 void fail_launch(int after, int error) { fail_after = after, fail_error = error; }
 
 int launches() { return launch_count; }
@@ -243,11 +247,13 @@ void die(const char* what, int site) {
 
 using namespace emulator;
 
-cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 threads, void** args, size_t shared, cudaStream_t) {
+cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 threads, void** args, size_t shared,
+                             cudaStream_t stream) {
   const auto kernel = reinterpret_cast<void (*)(const void*)>(const_cast<void*>(function));
   const auto facts = kernels().find(kernel);
   running = facts == kernels().end() ? nullptr : &facts->second;
   ++launch_count;
+  if (!any_stream && stream != expected_stream) die("a launch on another stream than the caller's", 0);
   cudaError_t error = check(grid, threads, args, shared);
   if (fail_after >= 0 && fail_after-- == 0) error = static_cast<cudaError_t>(fail_error);
   if (error != cudaSuccess) return last_error = error;

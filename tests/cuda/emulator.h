@@ -34,6 +34,9 @@ void set_schedule(Schedule schedule);
 // Only the last `blocks` blocks of each grid run from now on; 0: all. For tensors whose other elements have no memory.
 void run_last_blocks_only(unsigned blocks);
 
+// Launches on any other stream end the program from now on.
+void expect_stream(void* stream);
+
 // The next launch but `after` fails with this error code of the runtime, as a device without memory would let it.
 void fail_launch(int after, int error);
 int launches();         // since the program started

@@ -1,97 +1,19 @@
 """The tensors that the ladder fills: every law and type, sizes around everything that a kernel counts by,
 layouts, parts.
 
-A plan is a list of jobs that share launches. `lines` writes them for run_jobs.cpp; expected.py judges what it
-wrote.
+A plan is a list of jobs (jobs.py) that share launches. run_jobs.cpp fills them; expected.py judges what it wrote.
 """
 
-import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Sequence
 
 import torch
+from jobs import DTYPES, LAYOUTS, Job, Plan, channels_last, contiguous, every_second_column, rows_with_gaps, transposed
 from toolkit import ROOT
 
-DTYPES = ("float32", "float64", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")
 CHUNK = 16384  # elements that one block of threads fills; of a size that is tested from both sides
 KEYS = [(0, 0), (0x0123456789ABCDEF, 7), (2**64 - 1, 2**63), (20111115, 3)]
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A tensor, which is the part of a tensor of shape `of` that begins at `start`, with any strides."""
-
-    law: str  # of fastinit's functions, without the underscore
-    numbers: tuple[float, ...]
-    dtype: str
-    shape: tuple[int, ...]
-    key: tuple[int, int] = (0, 0)
-    of: tuple[int, ...] = ()
-    start: tuple[int, ...] = ()
-    strides: tuple[int, ...] = ()
-    misaligned: int = 0  # bytes of the data behind a multiple of 64
-    tail: int = 0  # if not 0: only the last elements have memory
-    golden: str = ""  # the frozen bytes, as hex
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        return getattr(torch, self.dtype)
-
-    @property
-    def item(self) -> int:
-        return self.torch_dtype.itemsize
-
-    @property
-    def elements(self) -> int:
-        """That have memory."""
-        return self.tail or math.prod(self.shape)
-
-    @property
-    def whole_shape(self) -> tuple[int, ...]:
-        return self.of or self.shape
-
-    @property
-    def first(self) -> tuple[int, ...]:
-        return self.start or (0,) * len(self.shape)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    name: str
-    jobs: tuple[Job, ...]
-    last_blocks: int = 0  # of each launch, if not all
-
-
-# --- Layouts -------------------------------------------------------------------------------------------------------
-def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
-
-
-def transposed(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[:d]) for d in range(len(shape)))
-
-
-def every_second_column(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(2 * stride for stride in contiguous(shape))
-
-
-def rows_with_gaps(shape: Sequence[int]) -> tuple[int, ...]:
-    return contiguous((*shape[:-1], shape[-1] + 5))
-
-
-def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
-    n, c, *space = shape
-    strides = contiguous((n, *space, c))
-    return (strides[0], 1, *strides[1:-1])
-
-
-LAYOUTS = {
-    "transposed": transposed,
-    "every second column": every_second_column,
-    "rows with gaps": rows_with_gaps,
-}
 
 
 # --- Laws ----------------------------------------------------------------------------------------------------------
@@ -119,6 +41,12 @@ ZEROS = [
     ("trunc_normal", (0.0, 1.0, -5e-5, 0.0)),  # so narrow that it is uniform
     ("trunc_normal", (0.0, 1.0, -5e-5, -0.0)),
     ("trunc_normal", (0.0, 1.0, 0.0, 0.0)),
+    ("trunc_normal", (0.0, 1.0, -0.0, 0.0)),
+    ("trunc_normal", (0.0, 1.0, 0.0, -0.0)),
+    ("trunc_normal", (0.0, 1.0, -2.0, -1e-60)),
+    ("trunc_normal", (0.0, 1.0, -1e-60, 2.0)),
+    ("trunc_normal", (0.0, 1e-30, -1e-60, 1e-60)),
+    ("uniform", (-1.0, -1e-60)),
     ("normal", (0.0, 0.0)),
 ]
 SUBNORMAL = [
@@ -127,6 +55,8 @@ SUBNORMAL = [
     ("normal", (0.0, 1e-39)),
     ("normal", (1e-38, 2e-39)),
 ]
+# Standard deviations of which many values are beyond what the type holds.
+LARGE = {"float16": 4e4, "float8_e4m3fn": 300.0, "float8_e5m2": 4e4}
 CONSTANTS = (0.0, 1.0, -0.1)
 
 
@@ -168,6 +98,8 @@ def dense_plans() -> list[Plan]:
         ]
         jobs += [Job(law, numbers, dtype, (n,), KEYS[n % 4]) for law, numbers in ZEROS for n in (5, 700)]
         jobs += [Job("normal", (0.0, 0.0), dtype, (CHUNK,)), Job("uniform", (2.5, 2.5), dtype, (CHUNK,))]
+        if dtype in LARGE:
+            jobs.append(Job("normal", (0.0, LARGE[dtype]), dtype, (CHUNK + 5,), (6, 6)))
         if dtype in ("float32", "bfloat16"):
             jobs += [Job(law, numbers, dtype, (n,)) for law, numbers in SUBNORMAL for n in (9, CHUNK)]
         plans.append(Plan(f"more_{dtype}", tuple(jobs)))
@@ -189,12 +121,56 @@ def far_plans() -> list[Plan]:
             jobs.append(Job(law, numbers, dtype, (CHUNK,), (7, wrap - CHUNK // per_block + 1)))  # over it by one block
             jobs.append(Job(law, numbers, dtype, (3 * CHUNK,), (7, wrap - 5000)))
         plans.append(Plan(f"far_{law}{'_tail' if numbers[2:3] == (4.0,) else ''}_{dtype}", tuple(jobs)))
-    for dtype, (law, numbers) in itertools.product(("float32", "float64", "bfloat16", "float8_e5m2"), DRAWN):
-        # More elements than 2^32, of which the last chunks alone have memory and run.
+    return plans
+
+
+def huge_plans() -> list[Plan]:
+    """More elements, rows, bytes or blocks of threads than 2^32, of which the last ones alone have memory and run."""
+    plans = []
+    zero_bound = ("trunc_normal", (0.0, 1.0, 0.0, 2.0))  # which the general kernels fill
+    upper_tail = ("trunc_normal", (0.0, 1.0, 4.0, 5.0))
+    rows = 5 * 2**32 + 100
+    chunk_bytes = 16 * 1024  # of a pattern that one block fills
+    for dtype in ("float32", "float64", "bfloat16", "float8_e5m2"):
+        item = getattr(torch, dtype).itemsize
         size = 5 * 2**32 + 3 * CHUNK
-        plans.append(Plan(f"huge_{law}_{dtype}", (Job(law, numbers, dtype, (size,), (5, 9), tail=CHUNK),), 1))
-        jobs = (Job(law, numbers, dtype, (size + 1003,), (5, 9), tail=CHUNK + 1003),)
-        plans.append(Plan(f"huge_ragged_{law}_{dtype}", jobs, 2))
+        for law, numbers in DRAWN:
+            jobs = (Job(law, numbers, dtype, (size,), (5, 9), tail=CHUNK),)
+            plans.append(Plan(f"huge_{law}_{dtype}", jobs, 1))
+            jobs = (Job(law, numbers, dtype, (size + 1003,), (5, 9), tail=CHUNK + 1003),)
+            plans.append(Plan(f"huge_ragged_{law}_{dtype}", jobs, 2))
+        for law, numbers in (zero_bound, upper_tail):
+            jobs = (Job(law, numbers, dtype, (3 * 2**34 + 1000,), (5, 9), tail=1000),)
+            plans.append(Plan(f"huge_general_{numbers[2]:g}_{dtype}", jobs, 1))
+            # A column, of which each element is a row of its own.
+            column = Job(law, numbers, dtype, (rows, 1), (5, 9), (rows, 2), (0, 1), (3, 1), tail=100)
+            plans.append(Plan(f"huge_column_{numbers[2]:g}_{dtype}", (column,), 1))
+        column = Job("constant", (-0.1,), dtype, (rows, 1), (0, 0), (rows, 2), (0, 1), (3, 1), tail=100)
+        plans.append(Plan(f"huge_column_constant_{dtype}", (column,), 1))
+        size = (5 * 2**36 + chunk_bytes) // item
+        jobs = (Job("constant", (-0.1,), dtype, (size,), tail=chunk_bytes // item),)
+        plans.append(Plan(f"huge_constant_{dtype}", jobs, 1))
+        jobs = (Job("eye", (), dtype, (2**18, 2**18), tail=chunk_bytes // item),)
+        plans.append(Plan(f"huge_eye_{dtype}", jobs, 1))
+        jobs = (Job("dirac", (3.0,), dtype, (3 * 2**14, 2**14, 3), tail=chunk_bytes // item),)
+        plans.append(Plan(f"huge_dirac_{dtype}", jobs, 1))
+    # Two tensors whose blocks of threads are too many for one launch together.
+    blocks = 3 * 2**29
+    jobs = tuple(Job("uniform", (-0.7, 0.9), "float8_e5m2", (blocks * CHUNK,), (i, 9), tail=CHUNK) for i in range(2))
+    plans.append(Plan("huge_together", jobs, 1))
+    return plans
+
+
+def whole_plans() -> list[Plan]:
+    """Tensors that whole vectors fill, in whose plans run_jobs.cpp allows no narrower store: the hot loops do run."""
+    plans = []
+    for dtype in DTYPES:
+        item = getattr(torch, dtype).itemsize
+        jobs = [Job(law, numbers, dtype, (2 * CHUNK,), (4, 4), misaligned=16) for law, numbers in DRAWN]
+        jobs += [Job(law, numbers, dtype, (CHUNK,), (4, 5), (3 * CHUNK,), (CHUNK,)) for law, numbers in DRAWN]
+        jobs += [Job("constant", (-0.1,), dtype, (CHUNK // 16 * 48 + 16,), misaligned=16 * i) for i in range(2)]
+        jobs += [Job("eye", (), dtype, (80, 64 // item), misaligned=16), Job("dirac", (2.0,), dtype, (16, 8, 3, 4))]
+        plans.append(Plan(f"whole_{dtype}", tuple(jobs)))
     return plans
 
 
@@ -283,6 +259,11 @@ def sparse_plans() -> list[Plan]:
             for layout in (contiguous, transposed):
                 of = (64, 13)
                 jobs.append(Job("sparse", (20.0, 1.0), dtype, shape, (3, 2**64 - 50), of, start, layout(shape)))
+        # So small that many numbers are zero by chance.
+        info = torch.finfo(getattr(torch, dtype))
+        jobs.append(Job("sparse", (100.0, info.smallest_normal * info.eps), dtype, (300, 9), (3, 4)))
+        # The last columns of wide rows: elements beyond 2^32.
+        jobs.append(Job("sparse", (3.0, 1.0), dtype, (7, 9), (3, 5), (7, 2**31 - 1), (0, 2**31 - 10)))
         plans.append(Plan(f"sparse_{dtype}", tuple(jobs)))
     # The last zero and the first number have the same draw: the row decides (found by a search; test_ladder.py looks).
     plans.append(Plan("sparse_tie", (Job("sparse", (9492.0, 1.0), "float32", (40000, 1), (11, 2)),)))
@@ -308,57 +289,10 @@ def plans() -> list[Plan]:
         *golden_plans(),
         *dense_plans(),
         *far_plans(),
+        *huge_plans(),
+        *whole_plans(),
         *strided_plans(),
         *pattern_plans(),
         *sparse_plans(),
         *several,
     ]
-
-
-# --- As jobs.cpp does ----------------------------------------------------------------------------------------------
-def dims_of(job: Job) -> tuple[int, list[tuple[int, int, int]]]:
-    """The index of the first element, and each dimension's size, stride in memory and stride of the index."""
-    strides = job.strides or contiguous(job.shape)
-    is_whole, is_contiguous = job.whole_shape == job.shape, strides == contiguous(job.shape)
-    if is_whole and is_contiguous and job.law not in ("eye", "dirac"):
-        return 0, [(math.prod(job.shape), 1, 1)]
-    steps = contiguous(tuple(max(n, 1) for n in job.whole_shape))
-    first = sum(s * step for s, step in zip(job.first, steps, strict=True))
-    is_dense = sorted(strides) == sorted(contiguous(job.shape)) or strides == transposed(job.shape)
-    if job.law in ("constant", "eye", "dirac") and is_whole and is_dense:
-        steps = strides  # one dense run
-    return first, list(zip(job.shape, strides, steps, strict=True))
-
-
-def diagonal_of(job: Job, dims: list[tuple[int, int, int]]) -> list[int]:
-    sizes, groups = job.whole_shape, int(job.numbers[0]) if job.numbers else 1
-    rows = sizes[0] // groups
-    one = int.from_bytes(bytes_of(1.0, job.torch_dtype), "little")
-    first = sum(n // 2 * step for n, (_, _, step) in zip(sizes[2:], dims[2:], strict=True))
-    return [one, first, max(1, dims[0][2] + dims[1][2]), min(rows, sizes[1]), max(1, rows * dims[0][2]), groups]
-
-
-def bytes_of(value: float, dtype: torch.dtype) -> bytes:
-    return torch.full((1,), value, dtype=torch.float64).to(dtype).view(torch.uint8).numpy().tobytes()
-
-
-def line(job: Job) -> str:
-    first, dims = dims_of(job)
-    if job.law == "constant":
-        law = ["constant", int.from_bytes(bytes_of(job.numbers[0], job.torch_dtype), "little")]
-    elif job.law in ("eye", "dirac"):
-        law = ["diagonal", *diagonal_of(job, dims)]
-    elif job.law == "sparse":
-        zeros, std = job.numbers
-        law = ["sparse", *job.whole_shape, int(zeros), job.first[1], job.shape[1], std.hex()]
-    else:
-        law = [job.law, *(x.hex() for x in job.numbers)]
-    place = [*job.key, first % 2**64, job.misaligned, job.tail, len(dims)]
-    return " ".join(map(str, ["job", job.dtype, *place, *itertools.chain(*dims), *law]))
-
-
-def lines(of: Sequence[Plan]) -> str:
-    text = []
-    for plan in of:
-        text += [f"plan {plan.name} {plan.last_blocks}", *map(line, plan.jobs)]
-    return "\n".join(text) + "\n"

@@ -12,6 +12,7 @@ import budgets
 import expected
 import job_table
 import sass
+from jobs import Plan, lines
 from toolkit import run
 
 import build
@@ -28,8 +29,8 @@ def require_none(problems: Sequence[str]) -> None:
         raise FoundError(f"{len(problems)} problems:\n" + "\n".join(problems[:20]))
 
 
-def table_of(plans: Sequence[job_table.Plan]) -> Path:
-    text = job_table.lines(plans)
+def table_of(plans: Sequence[Plan]) -> Path:
+    text = lines(plans)
     return build.made("jobs.txt", build.digest(text), lambda out: out.write_text(text) and None)
 
 
@@ -87,9 +88,7 @@ def affordable(csrc: Path, architecture: int = budgets.ARCHITECTURE, flags: tupl
     require_none(budgets.exceeded(budgets.measured(csrc, flags)))
 
 
-def first_to_catch(
-    csrc: Path, architecture: int, flags: tuple[str, ...], plans: Sequence[job_table.Plan]
-) -> str | None:
+def first_to_catch(csrc: Path, architecture: int, flags: tuple[str, ...], plans: Sequence[Plan]) -> str | None:
     """The name of the first rung that finds something in this copy; with fewer jobs, each run until it fails."""
     table = table_of(plans)
     rungs: dict[str, Callable[[], object]] = {
@@ -102,7 +101,7 @@ def first_to_catch(
     for name, rung in rungs.items():
         try:
             rung()
-        except (FoundError, build.CommandError, build.RefusedError) as found:
+        except (FoundError, sass.UncountedError, build.CommandError, build.RefusedError) as found:
             if csrc.parent.parent == build.BUILD / "seeded":
                 (csrc.parent / "found.txt").write_text(f"{name}\n{found}\n")
             return name

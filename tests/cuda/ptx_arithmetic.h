@@ -64,10 +64,14 @@ inline float rcp_approx(float x, int line) {
 
 // ---- conversions between floats and integers
 
-// cvt.rzi: towards zero, saturated; NaN gives zero.
+// cvt.rzi: towards zero, saturated. "NaN input results in ... zero if source is not .f64 and destination is not .s64,
+// .u64; otherwise 1 << (BitWidth(dst) - 1)".
 template <class To, class From>
 To to_integer(From x) {
-  if (std::isnan(x)) return 0;
+  if (std::isnan(x)) {
+    constexpr bool kIsZero = sizeof(From) < 8 && sizeof(To) < 8;
+    return kIsZero ? To{0} : static_cast<To>(std::make_unsigned_t<To>{1} << (8 * sizeof(To) - 1));
+  }
   constexpr To kLeast = std::numeric_limits<To>::min(), kMost = std::numeric_limits<To>::max();
   if (x <= static_cast<From>(kLeast)) return kLeast;
   if (x >= static_cast<From>(kMost)) return kMost;

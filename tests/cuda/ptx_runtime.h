@@ -33,6 +33,7 @@ struct Parameters {
 struct Region {
   uint64_t begin, size;
   std::vector<uint8_t> writes;  // how often each byte was stored to
+  uint64_t vectors = 0;         // stores of 16 bytes
 };
 
 // The regions that kernels may write, and nothing else of the process.
@@ -47,6 +48,7 @@ class GlobalMemory {
   // The vector of `bytes` at `address` is about to be written.
   void store(uint64_t address, uint64_t bytes, int line) {
     Region& region = find(address, bytes, line, "store");
+    region.vectors += bytes == 16;
     uint8_t* writes = &region.writes[address - region.begin];
     for (uint64_t i = 0; i < bytes; ++i) writes[i] += writes[i] < 255;
   }

@@ -125,7 +125,9 @@ class Translation:
         for name in names:
             if self.widths.setdefault(name, WIDTHS[match[1]]) != WIDTHS[match[1]]:
                 raise self.refuse(f"register {name} with two widths")
-        declaration = f"  {kind} {', '.join(f'{_identifier(name)} = 0' for name in names)};"
+        # Not zero: what a register holds that nothing has written is anyone's guess.
+        noise = "true" if kind == "bool" else f"static_cast<{kind}>(0xA5A5C3C35A5A3C3Cull)"
+        declaration = f"  {kind} {', '.join(f'{_identifier(name)} = {noise}' for name in names)};"
         (self.lines if self.depth else self.declared).append(declaration)
 
     def instruction(self, text: str) -> None:

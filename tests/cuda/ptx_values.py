@@ -103,6 +103,8 @@ VALUES: list[tuple[str, tuple[int, ...], int]] = [
     ("cvt.rzi.s32.f32", (f(-3.9),), 2**32 - 3),
     ("cvt.rzi.s32.f32", (f(1e20),), 0x7FFFFFFF),
     ("cvt.rzi.u32.f32", (NAN,), 0),
+    ("cvt.rzi.s64.f32", (NAN,), 2**63),
+    ("cvt.rzi.s32.f64", (d(float("nan")),), 2**31),
     ("cvt.f64.f32", (f(0.1),), d(struct.unpack("<f", struct.pack("<f", 0.1))[0])),
     ("cvt.rn.f32.f64", (d(1 + 2**-24),), ONE),
     ("cvt.u64.u32", (0xFFFFFFFF,), 0xFFFFFFFF),

@@ -5,15 +5,16 @@
 //
 // It is linked with csrc/cuda/run.cpp, the torch-free rest of csrc/, and either the .cu files through cuda_shim.h (then
 // under sanitizers) or nvcc's PTX translated (FASTINIT_PTX; then every byte of each element must be stored exactly
-// once, and no other). job_table.py writes TABLE, whose lines are
+// once, and no other, and the tensors of plans whose names begin with "whole" in vectors of 16 bytes alone, for they
+// are what the budgets are about). jobs.py writes TABLE, whose lines are
 //
 //     plan NAME MEMORY_BLOCKS             the jobs after it share a plan; MEMORY_BLOCKS: see `tail`
 //     job DTYPE SEED OFFSET FIRST_INDEX MISALIGNED TAIL DIMS (SIZE STRIDE INDEX_STRIDE)... LAW NUMBERS...
 //
 // FIRST_INDEX is that of the element at the start; MISALIGNED the bytes that the data lies behind a multiple of 64;
-// TAIL, if not 0, says that only the last so many elements of a dense tensor have memory, and MEMORY_BLOCKS of its plan
-// how many blocks of threads at the end of each launch run. OUT gets the elements of each tensor, or its tail, in
-// logical order; with - as its name the first failure ends the program.
+// TAIL, if not 0, says that only the last so many elements of a tensor have memory, whose other dimensions are of size
+// 1, and MEMORY_BLOCKS of its plan how many blocks of threads at the end of each launch run. OUT gets the elements of
+// each tensor, or its tail, in logical order; with - as its name the first failure ends the program.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
@@ -40,6 +41,8 @@ namespace {
 using namespace fastinit;
 
 constexpr unsigned char kFiller = 0xA5;
+int stream = 0;  // whose address is the stream's
+void* const kStream = &stream;
 
 struct Free {
   void operator()(void* memory) const { std::free(memory); }
@@ -64,18 +67,18 @@ struct Job {
   // Elements from the first to the last that has memory.
   int64_t span() const {
     if (is_empty()) return 0;
-    if (tail != 0) return tail;
     int64_t reach = 1;
+    if (tail != 0) return reach + (tail - 1) * dims[0].stride;
     for (const Dim& d : dims) reach += (d.size - 1) * d.stride;
     return reach;
   }
-  int64_t without_memory() const { return tail != 0 ? dims[0].size - tail : 0; }
+  int64_t without_memory() const { return tail != 0 ? dims[0].size - tail : 0; }  // elements
   // Places of the elements in memory, in logical order.
   std::vector<int64_t> places() const {
     std::vector<int64_t> all{0};
     if (tail != 0) {
       all.resize(tail);
-      for (int64_t i = 0; i < tail; ++i) all[i] = i;
+      for (int64_t i = 0; i < tail; ++i) all[i] = i * dims[0].stride;
       return all;
     }
     for (const Dim& dim : dims) {
@@ -240,6 +243,10 @@ void check_writes([[maybe_unused]] const Plan& plan) {
                       std::to_string(expected[byte]));
       }
     }
+    const uint64_t vectors = ptx::global_memory.regions()[i].vectors;
+    if (plan.name.starts_with("whole") && 16 * vectors != writes.size()) {
+      fail(job, std::to_string(vectors) + " stores of 16 bytes for " + std::to_string(writes.size()) + " bytes");
+    }
   }
 #endif
 }
@@ -274,19 +281,21 @@ int run(const Plan& plan, std::vector<unsigned char>* values) {
     device.emplace_back(job);
     cpu.emplace_back(job);
     const int64_t without = job.without_memory();
+    const int64_t stride = without != 0 ? job.dims[0].stride : 0, step = without != 0 ? job.dims[0].index_stride : 0;
     // The tensor's start, which may not exist.
-    void* start = reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(device.back().data()) - without * job.item());
+    void* start =
+        reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(device.back().data()) - without * stride * job.item());
     add_to(on_device, job, start, job.fill.first_index, job.dims);
     std::vector<Dim> dims = job.dims;
     if (job.tail != 0) dims[0].size = job.tail;
-    add_to(on_cpu, job, cpu.back().data(), job.fill.first_index + static_cast<uint64_t>(without), dims);
+    add_to(on_cpu, job, cpu.back().data(), job.fill.first_index + static_cast<uint64_t>(without * step), dims);
 #if defined(FASTINIT_PTX)
     ptx::global_memory.add(device.back().data(), static_cast<uint64_t>(device.back().bytes()));
 #endif
   }
   emulator::run_last_blocks_only(plan.last_blocks);
   const int before = emulator::launches();
-  fill_on_device(on_device, nullptr);
+  fill_on_device(on_device, kStream);
   const int launches = emulator::launches() - before;
   check_writes(plan);
   run_on_cpu(on_cpu);
@@ -340,6 +349,7 @@ int main(int count, char** arguments) {
   const std::vector<Plan> plans = read_table(arguments[1]);
   std::vector<unsigned char> values;
   bool failed = false;
+  emulator::expect_stream(kStream);
   for (int i = 3; i < count; ++i) {
     const bool is_first = i == 3;
     emulator::set_schedule(schedule_named(arguments[i]));
@@ -347,6 +357,9 @@ int main(int count, char** arguments) {
       try {
         const int launches = run(plan, is_first ? &values : nullptr);
         if (is_first) std::printf("%s: %zu jobs, %d launches\n", plan.name.c_str(), plan.jobs.size(), launches);
+        if (plan.name.starts_with("many") && launches > static_cast<int>(30 + plan.jobs.size() / 10)) {
+          fail(plan.jobs[0], std::to_string(launches) + " launches of kernels that take ten tensors and more each");
+        }
         if (is_first && plan.name.starts_with("failing")) check_failures(plan, launches);
       } catch (const std::exception& error) {
         std::fprintf(stderr, "FAILED: %s, %s: %s\n", plan.name.c_str(), arguments[i], error.what());

@@ -2,11 +2,11 @@
 costs.
 
 The audit counts. What ptxas makes of a kernel must have exactly the float additions, multiplications, fused
-multiply-adds and conversions that nvcc's PTX has: one less was dropped or contracted, one more is not what was
-executed on the CPU. MUFU, the unit for approximations, may give the seeds that the PTX asks for, and those of
-whole divisions. In float64 div.rn and sqrt.rn become sequences of their own; how long these are is measured on
-kernels that have one and two of them. No spills, no local memory, no flushing to zero, and no float64
-arithmetic in a kernel of float32.
+multiply-adds, minima, maxima and conversions that nvcc's PTX has, none with a rounding of its own: one less was
+dropped or contracted, one more is not what was executed on the CPU.
+MUFU, the unit for approximations, may give the seeds that the PTX asks for, and those of whole divisions. In float64
+div.rn and sqrt.rn become sequences of their own; how long these are is measured on kernels that have one and two of
+them. No spills, no local memory, no flushing to zero, and no float64 arithmetic in a kernel of float32.
 """
 
 import collections
@@ -85,8 +85,10 @@ def asked_for(counts: dict[str, int]) -> Counter[str]:
             wanted["integer to float32"] += n
         elif re.fullmatch(r"cvt\.rn\.f64\.[us]\d+", opcode):
             wanted["integer to float64"] += n
-        elif re.fullmatch(r"cvt\.rn\.b?f16x2\.f32", opcode):
-            wanted["float32 to pairs"] += n
+        elif match := re.fullmatch(r"cvt\.rn\.(b?f16)x2\.f32", opcode):
+            wanted[f"float32 to pairs of {match[1]}"] += n
+        elif opcode in ("min.f32", "max.f32"):
+            wanted["smaller or larger float32"] += n
     return wanted
 
 
@@ -95,15 +97,19 @@ def has(instructions: list[Instruction]) -> Counter[str]:
     found: Counter[str] = collections.Counter()
     for i in instructions:
         if i.name in ("FADD", "FMUL", "FFMA", *_WIDE):
-            found[i.name] += 1
+            found[i.opcode] += 1  # in full: FADD.RZ is no FADD
         elif i.opcode in ("MUFU.RSQ", "MUFU.RCP"):
             found[i.opcode] += 1
         elif re.match(r"I2F\.(U32|U64)\.RP", i.opcode):  # a division of whole numbers: rounded up, which no PTX here is
             found["MUFU.RCP"] -= 1
+        elif re.search(r"\.R[PMZ]\b", i.opcode):
+            found[i.opcode] += 1
         elif i.name == "I2FP" or i.name == "I2F":
             found["integer to float64" if "F64" in i.opcode else "integer to float32"] += 1
         elif i.name == "F2FP":
-            found["float32 to pairs"] += 1
+            found[f"float32 to pairs of {'bf16' if '.BF16' in i.opcode else 'f16'}"] += 1
+        elif i.name in ("FMNMX", "FMNMX3"):  # of two numbers or of three
+            found["smaller or larger float32"] += 2 if i.name == "FMNMX3" else 1
     return found
 
 
@@ -175,12 +181,17 @@ def audit(ptx: Path, device_object: Path, architecture: int) -> list[str]:
 
 
 # --- What an element costs -----------------------------------------------------------------------------------------
+class UncountedError(AssertionError):
+    """Machine code whose cost an element cannot be read off."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """Of the hot path of a kernel: instructions that a warp issues and 16-byte stores, a turn of the loop."""
 
     issued: int
     stores: int
+    skipped: int  # instructions that branches forward skip, taken for rare
     registers: int
     classes: dict[str, int]
 
@@ -231,8 +242,14 @@ def cost(device_object: Path, kernel: str) -> Cost:
     instructions = kernels(device_object)[kernel]
     loop = hot_loop(instructions)
     if loop is None:
-        raise RuntimeError(f"{kernel} has no loop around a 16-byte store")
+        raise UncountedError(f"{kernel} has no loop around a 16-byte store")
+    body = [i for i in instructions if loop[0] <= i.address <= loop[1]]
+    for i in body[:-1]:
+        if i.target is not None and i.target <= i.address:
+            raise UncountedError(f"{kernel} has a loop within its loop of 16-byte stores, at {i.address:#x}")
     path = list(_path(instructions, *loop))
     stores = sum(map(_is_store, path))
     classes = Counter(map(_class, path))
-    return Cost(len(path), stores, resources(device_object)[kernel]["REG"], dict(sorted(classes.items())))
+    return Cost(
+        len(path), stores, len(body) - len(path), resources(device_object)[kernel]["REG"], dict(sorted(classes.items()))
+    )

@@ -7,7 +7,8 @@ are none for it either: those are there to show that what nvcc makes is looked a
 
 from typing import NamedTuple
 
-from job_table import Plan, plans
+from job_table import plans
+from jobs import Plan
 
 
 class Bug(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 import ptx_to_cpp
 import pytest
 import reference
+from jobs import DTYPES
 from toolkit import ARCHITECTURES, HERE, KERNEL_FLAGS, ROOT
 
 import build
@@ -71,7 +72,7 @@ def test_nothing_is_missing_from_the_table() -> None:
     plans = job_table.plans()
     jobs = [job for plan in plans for job in plan.jobs]
     laws = {"constant", "uniform", "normal", "trunc_normal", "eye", "dirac", "sparse"}
-    assert {(job.law, job.dtype) for job in jobs} == {(law, dtype) for law in laws for dtype in job_table.DTYPES}
+    assert {(job.law, job.dtype) for job in jobs} == {(law, dtype) for law in laws for dtype in DTYPES}
     assert sum(bool(job.golden) for job in jobs) == len(json.loads((ROOT / "tests/golden/keyed.json").read_text()))
     assert len({plan.name for plan in plans}) == len(plans)
 
