@@ -32,7 +32,7 @@ from toolkit import (
 __all__ = ["CommandError", "RefusedError"]
 
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1"]
-KERNELS_PER_FILE = 3  # of translated code, so that there is something to compile at the same time
+KERNELS_PER_FILE = 9  # of translated code, so that there is something to compile at the same time
 
 _workers = ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0))))
 _locks: dict[Path, threading.Lock] = {}
@@ -132,13 +132,16 @@ def nvcc(source: Path, csrc: Path, name: str, flags: list[str]) -> Path:
 
 
 def ptx(source: Path, csrc: Path, architecture: int, flags: list[str]) -> Path:
-    return nvcc(source, csrc, f"sm_{architecture}.ptx", ["-ptx", f"-arch=compute_{architecture}", *flags])
+    """What the compiler makes of the kernels; a warning is an error."""
+    flags = [WARNINGS_ARE_ERRORS[0], "-ptx", f"-arch=compute_{architecture}", *flags]
+    return nvcc(source, csrc, f"sm_{architecture}.ptx", flags)
 
 
 def device_object(source: Path, csrc: Path, architecture: int, flags: list[str]) -> Path:
-    """Machine code; a warning of the compiler or the assembler is an error."""
-    target = f"-gencode=arch=compute_{architecture},code=sm_{architecture}"
-    return nvcc(source, csrc, f"sm_{architecture}.o", [target, *WARNINGS_ARE_ERRORS, "-c", *flags])
+    """What the assembler makes of that very PTX; a warning is an error."""
+    text = ptx(source, csrc, architecture, flags)
+    flags = [*WARNINGS_ARE_ERRORS, "-cubin", f"-arch=sm_{architecture}", *flags]
+    return nvcc(text, csrc, f"sm_{architecture}.cubin", flags)
 
 
 # --- nvcc's PTX as C++ ---------------------------------------------------------------------------------------------

@@ -139,6 +139,7 @@ def _table() -> dict[str, Operation]:
 
 
 OPERATIONS = _table()
+SEEDS = ("rsqrt.approx.ftz.f32", "rcp.approx.ftz.f32")
 
 # setp.CMP.TYPE p, a, b and setp.CMP.BOOL.TYPE p|q, a, b, c. Comparisons that hold with NaN end in u, or are ne's.
 _ORDERED = {"eq": "==", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}

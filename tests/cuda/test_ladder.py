@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import budgets
@@ -12,6 +14,8 @@ import ptx_to_cpp
 import pytest
 import reference
 from jobs import DTYPES
+from ptx_instructions import OPERATIONS, SEEDS
+from ptx_values import VALUES
 from toolkit import ARCHITECTURES, HERE, KERNEL_FLAGS, ROOT
 
 import build
@@ -27,8 +31,18 @@ def test_flags_are_those_of_the_build() -> None:
     assert [flag for flag in KERNEL_FLAGS if f'"{flag}"' not in setup] == []
 
 
-def test_1_shim_under_sanitizers() -> None:
-    ladder.shim(CSRC)
+@pytest.fixture(scope="module")
+def running() -> Iterator[dict[str, Future[None]]]:
+    """Rungs 1 and 3, whose programs run in one process each: two at a time, while the tests wait for them in turn."""
+    with ThreadPoolExecutor(2) as pool:
+        started = {"shim": pool.submit(ladder.shim, CSRC)}
+        started |= {f"sm_{a}": pool.submit(ladder.executed, CSRC, a) for a in ARCHITECTURES}
+        yield started
+        pool.shutdown(cancel_futures=True)
+
+
+def test_1_shim_under_sanitizers(running: dict[str, Future[None]]) -> None:
+    running["shim"].result()
 
 
 @architectures
@@ -37,8 +51,8 @@ def test_2_compiles_without_warnings_spills_or_local_memory(architecture: int) -
 
 
 @architectures
-def test_3_ptx_gives_the_values(architecture: int) -> None:
-    ladder.executed(CSRC, architecture)
+def test_3_ptx_gives_the_values(architecture: int, running: dict[str, Future[None]]) -> None:
+    running[f"sm_{architecture}"].result()
     program = build.ptx_program(CSRC, architecture, [])
     same = [a for a in ARCHITECTURES if a < architecture and build.ptx_program(CSRC, a, []) == program]
     if same:  # it has run once
@@ -65,6 +79,16 @@ def test_every_kernel_is_launched_by_the_table() -> None:
     program = build.ptx_program(CSRC, 90, [])
     out = ladder.run([program, ladder.table_of(job_table.plans()), "-", "forward"]).splitlines()
     assert {line.split()[1] for line in out if line.startswith("launched ")} == kernels
+
+
+def test_every_instruction_of_the_kernels_has_a_vector() -> None:
+    used = set()
+    for source in build.kernel_sources(CSRC):
+        for kernel in ptx_to_cpp.translate(build.ptx(source, CSRC, 90, []).read_text()).values():
+            used |= kernel.counts.keys()
+    tested = {opcode for opcode, _, _ in VALUES} | set(SEEDS)
+    computing = {opcode for opcode in used if opcode in OPERATIONS or opcode.startswith("setp")}
+    assert sorted(computing - tested) == []
 
 
 def test_nothing_is_missing_from_the_table() -> None:

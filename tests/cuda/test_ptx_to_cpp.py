@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 import toolkit
-from ptx_instructions import OPERATIONS, WIDTHS, comparison
+from ptx_instructions import OPERATIONS, SEEDS, WIDTHS, Operation, comparison
 from ptx_snippets import HEAD, SNIPPETS, Snippet, entry
 from ptx_to_cpp import cpp_of, translate
 from ptx_values import VALUES, f
 
-SEEDS = ("rsqrt.approx.ftz.f32", "rcp.approx.ftz.f32")
-
 
 def computing(name: str, opcode: str) -> str:
     """A kernel that loads the instruction's operands and stores its result, zero-extended."""
-    operation = OPERATIONS[opcode]
+    operation = OPERATIONS.get(opcode) or Operation("pred", (opcode.split(".")[-1],) * 2, "")  # setp
     registers, loads, operands = [], [], []
     for i, kind in enumerate((operation.result, *operation.operands)):
         width = max(WIDTHS[kind], 16) if kind != "pred" else 1
@@ -29,7 +27,7 @@ def computing(name: str, opcode: str) -> str:
         elif i:
             loads.append(f"ld.global.u{width} %x{i}, [%in+{8 * i - 8}];")
     lut = "lop3" in opcode  # whose table is a constant
-    result = OPERATIONS[opcode].result
+    result = operation.result
     if lut:
         operands[-1] = "LUT"
     store = {
