@@ -145,24 +145,34 @@ def device_object(source: Path, csrc: Path, architecture: int, flags: list[str])
 
 
 # --- nvcc's PTX as C++ ---------------------------------------------------------------------------------------------
-def translated_sources(source: Path) -> list[Path]:
-    """The C++ of a PTX file, a few kernels to a file. RefusedError if there is anything that must not be."""
-    kernels = list(ptx_to_cpp.translate(source.read_text()).values())
+def translated_sources(source: Path, only: frozenset[str] | None) -> list[Path]:
+    """The C++ of a PTX file, a few kernels to a file. RefusedError if there is anything that must not be.
+
+    All kernels are translated; those not among `only`, if given, end a run that launches them.
+    """
+    translations = ptx_to_cpp.translate(source.read_text())
+    left_out = sorted(translations.keys() - only) if only is not None else []
+    kernels = [kernel for name, kernel in translations.items() if name not in left_out]
     parts = [kernels[i : i + KERNELS_PER_FILE] for i in range(0, len(kernels), KERNELS_PER_FILE)]
 
     def write(part: list[ptx_to_cpp.Translation]) -> Path:
         code = ptx_to_cpp.cpp_of(part)
         return made(f"{part[0].kernel.name}.cpp", digest(code), lambda out: out.write_text(code) and None)
 
-    return [write(part) for part in parts]
+    die = 'emulator::die("launches a kernel that was left out", 0);'
+    code = '#include "emulator.h"\n' + "".join(
+        f'extern "C" void {name}(const void*) {{ {die} }}\n' for name in left_out
+    )
+    stubs = made("left_out.cpp", digest(code), lambda out: out.write_text(code) and None)
+    return [*map(write, parts), *([stubs] if left_out else [])]
 
 
-def ptx_program(csrc: Path, architecture: int, flags: list[str]) -> Path:
+def ptx_program(csrc: Path, architecture: int, flags: list[str], only: frozenset[str] | None = None) -> Path:
     """run_jobs with nvcc's PTX for the architecture. Where that says the same for two of them, so do their programs."""
     define = ["-O1", "-DFASTINIT_PTX"]
     objects = host_objects(csrc, define)
     texts = in_parallel(lambda source: ptx(source, csrc, architecture, flags), kernel_sources(csrc))
-    sources = [cpp for each in in_parallel(translated_sources, texts) for cpp in each]
+    sources = [cpp for each in in_parallel(lambda text: translated_sources(text, only), texts) for cpp in each]
     quiet = ["-O1", "-Wno-unused-label", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
     objects += in_parallel(lambda source: compile_cpp(source, quiet), sources)
     return link("run_jobs_ptx", objects, [])

@@ -7,6 +7,7 @@ A plan is a list of jobs (jobs.py) that share launches. run_jobs.cpp fills them;
 import itertools
 import json
 import math
+from collections.abc import Sequence
 
 import torch
 from jobs import DTYPES, LAYOUTS, Job, Plan, channels_last, contiguous, every_second_column, rows_with_gaps, transposed
@@ -270,13 +271,13 @@ def sparse_plans() -> list[Plan]:
     return plans
 
 
-def many_plan(name: str, count: int) -> Plan:
+def many_plan(name: str, count: int, dtypes: Sequence[str] = DTYPES) -> Plan:
     """So many tensors of every kind that they take several launches of each kernel."""
     laws = [*DRAWN, MORE_DRAWN[1], ("constant", (1.0,)), ("normal", (-1.0, 3.0))]
     jobs = []
     for i in range(count):
         law, numbers = laws[i % 6]
-        dtype, n = DTYPES[i // 6 % 6], 1 + i * 7 % 61
+        dtype, n = dtypes[i // 6 % len(dtypes)], 1 + i * 7 % 61
         strides = (2,) if i % 11 == 3 else ()
         item = getattr(torch, dtype).itemsize
         jobs.append(Job(law, numbers, dtype, (n,), (i, i * 2**31), strides=strides, misaligned=item * (i % 4)))

@@ -14,10 +14,11 @@ import expected
 import job_table
 import sass
 from jobs import Plan, lines
-from toolkit import run
+from toolkit import ROOT, run
 
 import build
 
+CSRC = ROOT / "csrc"
 SCHEDULES = ("forward", "reverse", "20261122")  # the last one is the seed of a shuffle
 
 
@@ -47,6 +48,13 @@ def filled(program: Path, table: Path, schedules: tuple[str, ...]) -> bytes:
 def is_passed(program: Path, table: Path, schedules: tuple[str, ...]) -> bool:
     run([program, table, "-", *schedules], seconds=60)
     return True
+
+
+@functools.cache
+def launched_by(program: Path, table: Path) -> frozenset[str]:
+    """The kernels that a table launches."""
+    out = run([program, table, "-", "forward"]).splitlines()
+    return frozenset(line.split()[1] for line in out if line.startswith("launched "))
 
 
 def with_barriers() -> list[Plan]:
@@ -102,10 +110,11 @@ def first_to_catch(csrc: Path, architecture: int, flags: tuple[str, ...], plans:
     """The name of the first rung that finds something in this copy; with fewer jobs, each run until it fails."""
     table = table_of(plans)
     shim_program = build.shim_program(csrc)
+    only = launched_by(build.ptx_program(CSRC, architecture, []), table)
     rungs: dict[str, Callable[[], object]] = {
         "shim": lambda: is_passed(shim_program, table, SCHEDULES),
         "nvcc": lambda: compiled(csrc, architecture, flags),
-        "ptx": lambda: is_passed(build.ptx_program(csrc, architecture, list(flags)), table, SCHEDULES),
+        "ptx": lambda: is_passed(build.ptx_program(csrc, architecture, list(flags), only), table, SCHEDULES),
         "sass": lambda: audited(csrc, architecture, flags),
         "budget": lambda: affordable(csrc, architecture, flags),
     }
