@@ -12,6 +12,8 @@ import fastinit
 import fastinit._ops
 from fastinit import __main__, machine
 
+pytestmark = pytest.mark.one_torch
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "fastinit", *arguments], capture_output=True, text=True)

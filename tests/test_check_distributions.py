@@ -18,6 +18,8 @@ from fastinit.check.distributions import Distribution, moments_of, nearest_in_wi
 from fastinit.check.measure import Statistics, evenly
 from fastinit.check.probes import distance
 
+pytestmark = pytest.mark.one_torch
+
 SHAPE = (1,)
 CASES = {
     "uniform": (laws.uniform(SHAPE, -0.3, 0.5), scipy.stats.uniform(-0.3, 0.8)),

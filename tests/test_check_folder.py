@@ -20,6 +20,8 @@ from fastinit import Part, Recipe, Rule, padding_row, save_checkpoint
 from fastinit.__main__ import main
 from fastinit.check.folder import check_folder
 
+pytestmark = pytest.mark.one_torch
+
 REST = Rule(fastinit.keep)
 
 

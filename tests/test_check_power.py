@@ -19,6 +19,8 @@ from fastinit.check.scan import Subject, scan
 from fastinit.laws import KEYLESS, KINDS, Law
 from fastinit.rule import Rule as AnyRule
 
+pytestmark = pytest.mark.one_torch
+
 ALPHA = 0.01
 KEYS = 60
 MOST = 21  # alarms: TESTS * ALPHA * KEYS = 4.2 expected at most, more than 21 with a probability below 1e-9

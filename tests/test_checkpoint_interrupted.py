@@ -23,6 +23,8 @@ import fastinit
 from fastinit import Recipe, Rule, save_checkpoint
 from fastinit.checkpoint import shards, writer
 
+pytestmark = pytest.mark.one_torch
+
 HERE = Path(__file__).parent
 IMPORT = f"import sys; sys.path.insert(0, {str(HERE)!r}); import test_checkpoint_interrupted as t; "
 

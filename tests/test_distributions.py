@@ -16,6 +16,8 @@ from reference import DTYPES, neighbour, rounded
 
 import fastinit
 
+pytestmark = pytest.mark.one_torch
+
 N = 2**23
 KS = 10**6
 SEED = 20_260_701

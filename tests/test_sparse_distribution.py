@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 import fastinit
 from fastinit import Key
 
+pytestmark = pytest.mark.one_torch
+
 SEED = 20_261_122
 Values = NDArray[np.float64]
 Sampler = Callable[[int, int, float], Values]  # rows, columns, sparsity
