@@ -17,10 +17,7 @@ FASTINIT_INLINE char* address(const DenseTensor<T>& tensor, int64_t element) {
 // The values of one Philox block, as elements.
 template <class Law, class Store>
 FASTINIT_INLINE void pack_values(const Law& law, Int even, Int odd, uint32_t* words) {
-  typename Law::State state;
-  law.start(even, odd, state);
-  law.middle(state);
-  law.finish(state);
+  const auto state = values_of(law, even, odd);
   Store::pack(state.even, state.odd, words);
 }
 

@@ -69,10 +69,7 @@ FASTINIT_INLINE void fill_general(const GeneralTable<T>& table) {
     if (first >= rows.length) continue;
     Int even, odd;
     draw_block(tensor.keys, tensor.offset + block, even, odd);
-    typename Law::State state;
-    law.start(even, odd, state);
-    law.middle(state);
-    law.finish(state);
+    const auto state = values_of(law, even, odd);
     char* const to = rows.data + place.memory * item_size(rows.dtype);
     store_values(rows, settle_zero(state.even, tensor), settle_zero(state.odd, tensor), first, to);
   }

@@ -52,4 +52,14 @@ FASTINIT_INLINE void draw_block(const PhiloxKeys& keys, uint64_t block, Int& eve
   Philox<kStream>(keys, static_cast<uint32_t>(block >> 32)).block(static_cast<uint32_t>(block), even, odd);
 }
 
+// The values that a law makes of a block's words.
+template <class Law>
+FASTINIT_INLINE typename Law::State values_of(const Law& law, Int even, Int odd) {
+  typename Law::State state;
+  law.start(even, odd, state);
+  law.middle(state);
+  law.finish(state);
+  return state;
+}
+
 }  // namespace fastinit::cuda

@@ -64,7 +64,7 @@ class Tables {
 
 PhiloxKeys keys_of(uint64_t seed) {
   PhiloxKeys keys;
-  for (uint32_t r = 0; r < 10; ++r) {
+  for (uint32_t r = 0; r < kPhiloxRounds; ++r) {
     keys.k0[r] = static_cast<uint32_t>(seed) + kPhiloxW0 * r;
     keys.k1[r] = static_cast<uint32_t>(seed >> 32) + kPhiloxW1 * r;
   }

@@ -155,14 +155,9 @@ FASTINIT_INLINE void set_bytes(DType dtype, Float even, Float odd, uint64_t* byt
 
 template <class Law, class T>
 FASTINIT_INLINE typename Law::State draw_values(const SparseTensor<T>& tensor, uint64_t block) {
-  const Law law(tensor);
-  typename Law::State state;
   Int even, odd;
   draw_block(tensor.keys, tensor.offset + block, even, odd);
-  law.start(even, odd, state);
-  law.middle(state);
-  law.finish(state);
-  return state;
+  return values_of(Law(tensor), even, odd);
 }
 
 FASTINIT_INLINE void set_values(const SparseTensor<float>& tensor, uint64_t block, Elements& all) {
