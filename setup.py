@@ -232,8 +232,9 @@ class BuildExtension(cpp_extension.BuildExtension):
 os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
 
 CSRC = ROOT / "csrc"
+NATIVE = [source for folder in (".", "batched", "cpu") for source in CSRC.glob(f"{folder}/*.cpp")]
 WITH_CUDA = extension("fastinit._C_cuda", [*CSRC.glob("cuda/*.cpp"), *CSRC.glob("cuda/*.cu")])
 setup(
-    ext_modules=[extension("fastinit._C", [*CSRC.glob("*.cpp"), *CSRC.glob("cpu/*.cpp")]), WITH_CUDA],
+    ext_modules=[extension("fastinit._C", NATIVE), WITH_CUDA],
     cmdclass={"build_ext": BuildExtension},
 )

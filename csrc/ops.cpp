@@ -7,11 +7,12 @@
 
 #include <atomic>
 
+#include "batched/block.h"
 #include "cpu/float_environment.h"
 #include "cpu/isa.h"
 #include "cuda_kernels.h"
-#include "jobs.h"
-#include "maths/philox.h"
+#include "keys.h"
+#include "ops.h"
 #include "ordinary.h"
 #include "pages.h"
 #include "threads.h"
@@ -111,8 +112,34 @@ void fill_one(py::handle tensor, int64_t law, double n0, double n1, double n2, d
   fill_op().call(t, law, numbers, key, shard);
 }
 
-// All that filling these tensors would raise, and nothing written.
-void check(const FillArguments& a) {
+void check_one(const at::Tensor& tensor, int64_t law, const std::vector<double>& numbers) {
+  const int64_t key[2] = {0, 0};
+  check_fill({tensor, law, numbers, key, {}});
+}
+
+void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t>& laws,
+               const std::vector<double>& numbers, const std::vector<uint64_t>& keys,
+               const std::vector<int64_t>& shards) {
+  const at::IntArrayRef signed_keys(reinterpret_cast<const int64_t*>(keys.data()), keys.size());
+  const py::gil_scoped_release released;  // ends before wrap_pybind_function turns an exception into Python's
+  fill_by_op({tensors, laws, numbers, signed_keys, shards});
+}
+
+// The keys that fold_in makes of each of `data`, seed and offset after one another.
+std::vector<uint64_t> children(uint64_t seed, uint64_t offset, const std::vector<uint64_t>& data) {
+  std::vector<uint64_t> words;
+  words.reserve(2 * data.size());
+  for (const uint64_t each : data) {
+    const auto [child_seed, child_offset] = child(seed, offset, each);
+    words.push_back(child_seed);
+    words.push_back(child_offset);
+  }
+  return words;
+}
+
+}  // namespace
+
+void check_fill(const FillArguments& a) {
   for (const at::Tensor& t : a.tensors) {
     if (!(t.is_cpu() || t.is_cuda() || t.is_meta()) || t.layout() != at::kStrided || t.is_quantized()) {
       fill_elsewhere(t, a.laws, a.numbers, a.keys, a.shards);
@@ -122,50 +149,19 @@ void check(const FillArguments& a) {
   make_jobs(a);
 }
 
-void check_one(const at::Tensor& tensor, int64_t law, const std::vector<double>& numbers) {
-  const int64_t key[2] = {0, 0};
-  check({tensor, law, numbers, key, {}});
-}
-
-void fill_many(const std::vector<at::Tensor>& tensors, const std::vector<int64_t>& laws,
-               const std::vector<double>& numbers, const std::vector<uint64_t>& keys,
-               const std::vector<int64_t>& shards) {
-  const at::IntArrayRef signed_keys(reinterpret_cast<const int64_t*>(keys.data()), keys.size());
-  const py::gil_scoped_release released;  // ends before wrap_pybind_function turns an exception into Python's
-  const FillArguments all{tensors, laws, numbers, signed_keys, shards};
-  if (on_one_device(tensors)) return fill_op().call(all.tensors, all.laws, all.numbers, all.keys, all.shards);
+void fill_by_op(const FillArguments& all) {
+  if (on_one_device(all.tensors)) return fill_op().call(all.tensors, all.laws, all.numbers, all.keys, all.shards);
   const std::vector<DeviceArguments> by_device = split_by_device(all);
-  const bool are_real = std::none_of(tensors.begin(), tensors.end(), [](const at::Tensor& tensor) {
+  const bool are_real = std::none_of(all.tensors.begin(), all.tensors.end(), [](const at::Tensor& tensor) {
     return tensor.key_set().has(c10::DispatchKey::Python);  // fake ones, which have no memory to look at
   });
   for (const DeviceArguments& each : by_device) {
-    if (are_real) check(each.view());
+    if (are_real) check_fill(each.view());
   }
   for (const DeviceArguments& each : by_device) {
     fill_op().call(each.tensors, each.laws, each.numbers, each.keys, each.shards);
   }
 }
-
-// The four words of Philox block `block` under `seed`, as two integers, first word low.
-std::pair<uint64_t, uint64_t> philox(uint64_t seed, uint64_t block) {
-  uint32_t w[4];
-  philox_block(seed, block, w);
-  return {w[0] | static_cast<uint64_t>(w[1]) << 32, w[2] | static_cast<uint64_t>(w[3]) << 32};
-}
-
-// The keys that fold_in makes of each of `data`, seed and offset after one another.
-std::vector<uint64_t> children(uint64_t seed, uint64_t offset, const std::vector<uint64_t>& data) {
-  std::vector<uint64_t> words;
-  words.reserve(2 * data.size());
-  for (const uint64_t each : data) {
-    const auto [child_seed, child_offset] = philox(seed, offset + each);
-    words.push_back(child_seed);
-    words.push_back(child_offset);
-  }
-  return words;
-}
-
-}  // namespace
 
 TORCH_LIBRARY(fastinit, m) {
   m.def("fill_(Tensor(a!)[] tensors, int[] laws, float[] numbers, int[] keys, int[] shards) -> ()");
@@ -204,6 +200,7 @@ PYBIND11_MODULE(_C, m) {
     return names;
   });
   bind_torch_stream(m);
+  batched::bind(m);
 }
 
 }  // namespace fastinit

@@ -16,18 +16,22 @@ constexpr c10::DispatchKeySet kOrdinaryKeys =
 
 bool only_ordinary(c10::DispatchKeySet keys) { return (keys.raw_repr() & ~kOrdinaryKeys.raw_repr()) == 0; }
 
-// Whether calls go through the kernels that they go through by default, the one that counts versions among them.
-bool dispatches_as_usual() {
-  const c10::impl::LocalDispatchKeySet local = c10::impl::tls_local_dispatch_key_set();
-  return only_ordinary(local.included_) && !local.excluded_.has(c10::DispatchKey::ADInplaceOrView) &&
+}  // namespace
+
+bool has_ordinary_elements(const at::Tensor& t, c10::DispatchKeySet devices) {
+  return t.defined() && only_ordinary(t.key_set() - devices) && t.numel() > 0 && !t.is_inference() &&
+         !torch::autograd::isFwGradDefined(t) && t.has_storage() && t.storage().nbytes() > 0 && elements_apart(t);
+}
+
+bool calls_are_ordinary(c10::DispatchKeySet beside) {
+  return only_ordinary(c10::impl::tls_local_dispatch_key_set().included_ - beside) &&
          !c10::impl::TorchDispatchModeTLS::any_modes_set() && !c10::InferenceMode::is_enabled();
 }
 
-}  // namespace
-
-bool is_ordinary(const at::Tensor& t) {
-  return t.defined() && only_ordinary(t.key_set()) && t.numel() > 0 && dispatches_as_usual() && !t.is_inference() &&
-         !torch::autograd::isFwGradDefined(t) && t.has_storage() && t.storage().nbytes() > 0 && elements_apart(t);
+bool counts_versions() {
+  return !c10::impl::tls_local_dispatch_key_set().excluded_.has(c10::DispatchKey::ADInplaceOrView);
 }
+
+bool is_ordinary(const at::Tensor& t) { return has_ordinary_elements(t) && calls_are_ordinary() && counts_versions(); }
 
 }  // namespace fastinit

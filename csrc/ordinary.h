@@ -9,4 +9,12 @@ namespace fastinit {
 // watches over.
 bool is_ordinary(const at::Tensor& tensor);
 
+// The two halves of it. The tensor's own, on the CPU or, where `devices` has its keys, elsewhere; and this thread's,
+// but for the keys `beside`.
+bool has_ordinary_elements(const at::Tensor& tensor, c10::DispatchKeySet devices = {});
+bool calls_are_ordinary(c10::DispatchKeySet beside = {});
+
+// Whether what is written in place is counted in the tensor's version here.
+bool counts_versions();
+
 }  // namespace fastinit

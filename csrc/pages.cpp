@@ -39,15 +39,39 @@ c10::DataPtr map(size_t bytes) {
   return {begin + before, new Mapping{begin + before, used}, unmap, at::kCPU};
 }
 
+// Null where it is too small, or the kernel has none to give.
+c10::Storage map_storage(size_t bytes) {
+  c10::DataPtr data = bytes < kHugePage ? c10::DataPtr() : map(bytes);
+  if (!data) return {};
+  return c10::Storage(c10::Storage::use_byte_size_t(), bytes, std::move(data), c10::GetCPUAllocator(),
+                      /*resizable=*/true);
+}
+
 }  // namespace
 
-at::Tensor new_tensor(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype) {
-  const size_t bytes = at::detail::computeStorageNbytes(sizes, strides, at::elementSize(dtype));
-  c10::DataPtr data = bytes < kHugePage ? c10::DataPtr() : map(bytes);
-  if (!data) return at::empty_strided(sizes, strides, dtype);
-  c10::Storage storage(c10::Storage::use_byte_size_t(), bytes, std::move(data), c10::GetCPUAllocator(),
-                       /*resizable=*/true);
-  return at::empty({0}, dtype).set_(storage, 0, sizes, strides);
+at::Tensor tensor_in(c10::Storage storage, at::ScalarType dtype, at::IntArrayRef sizes, at::IntArrayRef strides,
+                     int64_t offset) {
+  const c10::DispatchKeySet keys(storage.device_type() == at::kCUDA ? c10::DispatchKey::CUDA : c10::DispatchKey::CPU);
+  at::Tensor tensor =
+      at::detail::make_tensor<c10::TensorImpl>(std::move(storage), keys, c10::scalarTypeToTypeMeta(dtype));
+  tensor.unsafeGetTensorImpl()->set_sizes_and_strides(sizes, strides, offset);
+  return tensor;
 }
+
+at::Tensor new_tensor(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype) {
+  c10::Storage storage = map_storage(at::detail::computeStorageNbytes(sizes, strides, at::elementSize(dtype)));
+  if (!storage) return at::empty_strided(sizes, strides, dtype);
+  return tensor_in(std::move(storage), dtype, sizes, strides, 0);
+}
+
+at::Tensor new_huge_tensor(at::IntArrayRef sizes, at::ScalarType dtype) {
+  c10::Storage storage = map_storage(at::detail::computeStorageNbytesContiguous(sizes, at::elementSize(dtype)));
+  if (!storage) return {};
+  at::Tensor tensor = tensor_in(std::move(storage), dtype, {0}, {1}, 0);
+  tensor.unsafeGetTensorImpl()->set_sizes_contiguous(sizes);
+  return tensor;
+}
+
+bool is_huge(const c10::DataPtr& data) { return data.get_deleter() == unmap; }
 
 }  // namespace fastinit

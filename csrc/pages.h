@@ -9,4 +9,14 @@ namespace fastinit {
 // lies.
 at::Tensor new_tensor(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype);
 
+// The same of a contiguous tensor that is large enough for huge pages, and an undefined tensor for others.
+at::Tensor new_huge_tensor(at::IntArrayRef sizes, at::ScalarType dtype);
+
+// Whether the memory is of such a tensor.
+bool is_huge(const c10::DataPtr& data);
+
+// A tensor in a storage: `offset` counts elements.
+at::Tensor tensor_in(c10::Storage storage, at::ScalarType dtype, at::IntArrayRef sizes, at::IntArrayRef strides,
+                     int64_t offset);
+
 }  // namespace fastinit

@@ -58,6 +58,8 @@ float least_reaching(DType dtype, int bound) {
 
 bool is_16_bit(DType dtype) { return item_size(dtype) == 2; }
 
+int64_t words_of_uniform(DType dtype) { return dtype == DType::kFloat64 ? 2 : 1; }
+
 // ---- Where elements lie
 
 // What `write(out, count)` makes for elements begin .. end, one after another: in place, or by way of a buffer.
@@ -176,6 +178,12 @@ void normal64(Mt19937& state, const NormalNumbers& law, double* out, int64_t cou
 
 // ---- Normal values, by torch's two ways
 
+NormalPair draw_pair(Mt19937& engine) {
+  double u[2];
+  isa().torch.uniform(engine, DType::kFloat64, {0.0, 1.0, 0.0f}, u, 2);
+  return serial_normal_pair(u[0], u[1]);
+}
+
 // One after another in pairs, of which the second may have to wait in the generator.
 void normal_serially(const TorchTarget& target, const NormalNumbers& law, TorchGenerator& generator,
                      const Workers& workers) {
@@ -193,9 +201,7 @@ void normal_serially(const TorchTarget& target, const NormalNumbers& law, TorchG
                });
              });
   if (first + 2 * pairs < target.elements) {
-    double u[2];
-    isa().torch.uniform(generator.engine, DType::kFloat64, {0.0, 1.0, 0.0f}, u, 2);
-    const NormalPair z = serial_normal_pair(u[0], u[1]);
+    const NormalPair z = draw_pair(generator.engine);
     write_one(target, target.elements - 1, std::fma(z.first, law.std, law.mean));
     generator.next_normal = z.second;
   }
@@ -208,7 +214,7 @@ struct Blocks {
 
   explicit Blocks(const TorchTarget& target)
       : body(target.elements % 16 == 0 ? target.elements : target.elements - 16), tail(target.elements - body) {
-    const int64_t words = target.dtype == DType::kFloat64 ? 2 : 1;
+    const int64_t words = words_of_uniform(target.dtype);
     body_words = target.elements / 16 * 16 * words;
     gap_words = is_16_bit(target.dtype) ? 0 : target.elements % 16 * words;
     tail_words = tail * words;
@@ -225,7 +231,7 @@ void normal_in_blocks(const TorchTarget& target, const NormalNumbers& law, Torch
     if (target.dtype == DType::kFloat64) return normal64(state, law, reinterpret_cast<double*>(out), end - begin);
     isa().torch.normal(state, target.dtype, law, out, end - begin);
   };
-  fill_parts(Parts(blocks.body, 16, workers), item == 8 ? 2 : 1, generator.engine, workers, fill);
+  fill_parts(Parts(blocks.body, 16, workers), words_of_uniform(target.dtype), generator.engine, workers, fill);
   if (blocks.tail == 0) return;
   generator.engine.discard(blocks.gap_words);
   fill(generator.engine, blocks.body, target.elements);
@@ -340,8 +346,7 @@ void torch_uniform(const TorchTarget& target, double from, double to, TorchGener
                    const Workers& workers) {
   TorchUniform law{from, to, static_cast<float>(to)};
   if (is_16_bit(target.dtype)) law.top = least_reaching(target.dtype, ordered16(rounded16(target.dtype, law.top)));
-  const int64_t words = target.dtype == DType::kFloat64 ? 2 : 1;
-  fill_parts(Parts(target.elements, 1, workers), words, generator.engine, workers,
+  fill_parts(Parts(target.elements, 1, workers), words_of_uniform(target.dtype), generator.engine, workers,
              [&](Mt19937& state, int64_t begin, int64_t end) {
                write_elements(target, begin, end, [&](void* out, int64_t count) {
                  isa().torch.uniform(state, target.dtype, law, out, count);
@@ -352,6 +357,18 @@ void torch_uniform(const TorchTarget& target, double from, double to, TorchGener
 void torch_normal(const TorchTarget& target, const NormalNumbers& law, TorchGenerator& generator,
                   const Workers& workers) {
   (target.in_blocks ? normal_in_blocks : normal_serially)(target, law, generator, workers);
+}
+
+void skip_torch_uniform(const TorchTarget& target, TorchGenerator& generator) {
+  generator.engine.discard(target.elements * words_of_uniform(target.dtype));
+}
+
+void skip_torch_normal(const TorchTarget& target, TorchGenerator& generator) {
+  if (target.in_blocks) return generator.engine.discard(Blocks(target).words());
+  const int64_t drawn = target.elements - (generator.next_normal.has_value() ? 1 : 0);
+  generator.next_normal.reset();
+  generator.engine.discard(drawn / 2 * 4);
+  if (drawn % 2 == 1) generator.next_normal = draw_pair(generator.engine).second;
 }
 
 bool torch_trunc_normal(const TorchTarget& target, const NormalNumbers& law, double a, double b,

@@ -38,6 +38,9 @@ void torch_uniform(const TorchTarget& target, double from, double to, TorchGener
                    const Workers& workers);
 void torch_normal(const TorchTarget& target, const NormalNumbers& law, TorchGenerator& generator,
                   const Workers& workers);
+// The generator as after such a fill, which is not made: of the target its size and type count, and not where it lies.
+void skip_torch_uniform(const TorchTarget& target, TorchGenerator& generator);
+void skip_torch_normal(const TorchTarget& target, TorchGenerator& generator);
 // By rejection: all elements normal; then, until none is outside [a, b], normal values for all, of which those outside
 // take theirs. For dense memory. Returns whether any element was outside at first.
 bool torch_trunc_normal(const TorchTarget& target, const NormalNumbers& law, double a, double b,

@@ -110,21 +110,6 @@ bool normal_takes(at::ScalarType type, double mean, double std) {
 
 // ---- Fills
 
-TorchTarget target_of(const at::Tensor& tensor) {
-  TorchTarget target{static_cast<char*>(tensor.mutable_data_ptr()),
-                     dtype_of(tensor),
-                     tensor.numel(),
-                     {},
-                     tensor.numel() >= 16 && tensor.is_contiguous()};
-  if (!tensor.is_non_overlapping_and_dense()) {
-    const auto order = at::TensorIterator::borrowing_nullary_op(tensor);  // torch's own
-    for (int64_t i = 0; i < order.ndim(); ++i) {
-      target.axes.push_back({order.shape()[i], order.strides(0)[i] / tensor.element_size()});
-    }
-  }
-  return target;
-}
-
 Workers workers() {
   return {usable_threads(), [](int64_t tasks, const std::function<void(int64_t)>& run) {
             if (tasks == 1 || is_forked) {
@@ -259,6 +244,29 @@ py::dict found_verdicts() {
 }
 
 }  // namespace
+
+TorchTarget extent_of(const at::Tensor& tensor) {
+  return {nullptr, dtype_of(tensor), tensor.numel(), {}, tensor.numel() >= 16 && tensor.is_contiguous()};
+}
+
+TorchTarget target_of(const at::Tensor& tensor) {
+  TorchTarget target = extent_of(tensor);
+  target.data = static_cast<char*>(tensor.mutable_data_ptr());
+  if (!tensor.is_non_overlapping_and_dense()) {
+    const auto order = at::TensorIterator::borrowing_nullary_op(tensor);  // torch's own
+    for (int64_t i = 0; i < order.ndim(); ++i) {
+      target.axes.push_back({order.shape()[i], order.strides(0)[i] / tensor.element_size()});
+    }
+  }
+  return target;
+}
+
+bool draws_natively(LawCode law, at::ScalarType type, double first, double second) {
+  const bool known = std::find(std::begin(kTypes), std::end(kTypes), type) != std::end(kTypes);
+  if (!known || !std::isfinite(first) || !std::isfinite(second)) return false;
+  const bool takes = law == LawCode::kUniform ? uniform_takes(type, first, second) : normal_takes(type, first, second);
+  return takes && verdict(static_cast<int64_t>(law), type) == kHolds;
+}
 
 void forget_verdicts() {
   for (auto& law : verdicts) {

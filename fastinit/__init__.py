@@ -2,6 +2,7 @@
 
 from fastinit import recipes as recipes
 from fastinit._version import __version__ as __version__
+from fastinit.batching import batched
 from fastinit.check.model import CheckReport, check_model
 from fastinit.checkpoint.source import from_checkpoint
 from fastinit.checkpoint.writer import save_checkpoint
@@ -28,6 +29,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Rule",
+    "batched",
     "check_model",
     "chunk",
     "current_stream",

@@ -1,0 +1,37 @@
+// A block of fastinit.batched, from where it begins to where it ends: it belongs to one thread.
+#pragma once
+
+#include <c10/core/DispatchKey.h>
+#include <pybind11/pybind11.h>
+
+#include <memory>
+
+#include "pending.h"
+
+namespace fastinit::batched {
+
+// Included in a thread's dispatch keys while a block is open, so that every call of an operator comes to our fallback
+// first. torch keeps the key for deferred initialisation outside of torch, and has nothing registered for it.
+inline constexpr c10::DispatchKey kKey = c10::DispatchKey::DeferredInit;
+
+struct Block {
+  Pending pending;
+  // Of a tensor: the number of the parameter that it is a part of, seed and offset of its key; or an exception. None in
+  // the torch stream.
+  pybind11::object key_of;
+  int64_t depth = 1;  // blocks of the torch stream within one another are one
+  std::unique_ptr<Block> outer;
+
+  bool is_keyed() const { return !key_of.is_none(); }
+  KeyedDraw keyed_draw(const at::Tensor& tensor, int64_t law, const std::array<double, 4>& numbers) const;
+};
+
+// This thread's innermost, or null.
+Block* current_block();
+
+// torch's hook for memory that is about to be written past the dispatcher: whatever waits there runs.
+void on_raw_access(c10::StorageImpl* storage);
+
+void bind(pybind11::module_& m);
+
+}  // namespace fastinit::batched

@@ -1,0 +1,232 @@
+"""Other people's initialisation code, sped up unchanged: its fills are recorded, and run many at a time.
+
+Which calls are fills is decided where all of them pass, in torch's dispatcher: see csrc/batched/. Functions that draw a
+number of times that depends on the values, or that write bit by bit, are replaced by name while a block is open.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import init as torch_init
+
+from fastinit import _C, laws, torch_stream
+from fastinit.key import Key
+from fastinit.laws import KINDS, Law
+from fastinit.parameter_keys import ParameterKeys
+from fastinit.self_check import verdicts
+
+
+class batched(ContextDecorator):  # noqa: N801 - named as torch.no_grad is, and used like it
+    """Within a `with` block, or in a function that this decorates, record fills and run them together, in parallel.
+
+    Everything else is as without the block: a fill that someone looks at runs before they do, and what is left runs when
+    the block ends. What is overwritten or freed before anyone looks is never computed, such as a module's own
+    initialisation, followed by the library's.
+
+    Recorded are `normal_`, `uniform_`, `zero_`, `fill_` and `copy_` of one value, of tensors and of views of them, by
+    whatever function of torch, torch.nn.init, fastinit or another library they are called; operations with numbers that
+    follow one at once (`erfinv_`, `mul_`, `add_`, `clamp_` and the like, by torch's kernels); and fills with a Key.
+    Large new tensors lie in huge pages. Other calls run at once.
+
+    Without a key, every value and the generator's state are those of the same code without the block, bit for bit. Each
+    fill moves the generator on as it is recorded, so torch.manual_seed, get_rng_state and fork_rng are as ever.
+
+    With a key, the numbers do not depend on torch's generator: a fill of a parameter of `model` has the key
+    `key.fold_in(name)`, as in `init_model_`, and after n random fills of the same parameter in this block that were not
+    overwritten unseen, `key.fold_in(name).fold_in(n)`. Elements are numbered in the tensor that is filled, which may be
+    a part of the parameter. A random fill of anything else, and one with a torch.Generator, is a RuntimeError.
+
+    A block belongs to its thread. Blocks without a key within one another are one block; around and within a block with
+    a key, what is recorded runs when the inner block begins and ends.
+
+    Limits: who took a tensor's address (`numpy()`, `data_ptr()`) before the block, reads memory without torch's
+    dispatcher through a const pointer in C++, or looks from another thread, sees fills when the block ends.
+
+    Args:
+        model: whose parameters the key's names are; not looked at without a key
+        key: an integer in [0, 2^64) or a Key (the keyed stream), or None (the bits of torch.nn.init)
+
+    """
+
+    def __init__(self, model: nn.Module | None = None, key: int | Key | None = None) -> None:
+        if model is not None and not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}")
+        if key is not None and model is None:
+            raise TypeError("key needs a model, for the names of its parameters: fastinit.batched(model, key=...)")
+        self._model = model
+        self._key = Key(key) if isinstance(key, int) else key
+        if self._key is not None and not isinstance(self._key, Key):
+            raise TypeError(f"key must be an integer in [0, 2**64), a fastinit.Key or None, got {key!r}")
+        self._open = 0
+        self._counts = (0, 0, 0)
+
+    def __enter__(self) -> "batched":
+        keys = None
+        if self._key is not None and self._model is not None:
+            keys = ParameterKeys(self._model, self._key)
+        verdicts()  # before anything is recorded, so that no fill has to wait for them
+        _replace()
+        try:
+            _C.batched_enter(keys)
+        except BaseException:
+            _restore()
+            raise
+        self._open += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._counts = _C.batched_leave()
+            self._open -= 1
+        finally:
+            _restore()
+
+    @property
+    def recorded(self) -> int:
+        """Fills recorded so far."""
+        return self._now()[0]
+
+    @property
+    def dead(self) -> int:
+        """Of them, those found to be overwritten or freed before anyone looked."""
+        return self._now()[1]
+
+    @property
+    def computed(self) -> int:
+        """Of them, those that have run."""
+        return self._now()[2]
+
+    def _now(self) -> tuple[int, int, int]:
+        return _C.batched_counts() if self._open else self._counts
+
+
+# ---- What is replaced while a block is open, anywhere: elsewhere it does as ever
+
+
+def _untyped_storage(tensor: Tensor) -> torch.UntypedStorage:
+    """As torch's; who has the memory itself may read it at any time."""
+    storage = torch._C.TensorBase.untyped_storage(tensor)
+    _C.batched_pin(storage)
+    return storage
+
+
+def _no_grad_trunc_normal_(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None = None
+) -> Tensor:
+    if _by_key(tensor, generator):
+        return _fill(tensor, laws.trunc_normal(tensor.shape, mean, std, a, b))
+    if _now(torch_stream.trunc_normal, tensor, mean, std, a, b, generator):
+        return tensor
+    return _TORCH["_no_grad_trunc_normal_"](tensor, mean, std, a, b, generator)
+
+
+def _orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
+    if _by_key(tensor, generator):
+        return _fill(tensor, laws.orthogonal(tensor.shape, gain))
+    refused = isinstance(tensor, Tensor) and tensor.dtype in (torch.bfloat16, torch.float16)  # by torch, but not by us
+    if not refused and _now(torch_stream.fill_orthogonal, tensor, gain, generator):
+        return tensor
+    return _TORCH["orthogonal_"](tensor, gain, generator)
+
+
+def _sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+    if _by_key(tensor, generator):
+        return _fill(tensor, laws.sparse(tensor.shape, sparsity, std))
+    if _now(torch_stream.fill_sparse, tensor, sparsity, std, generator):
+        return tensor
+    return _TORCH["sparse_"](tensor, sparsity, std, generator)
+
+
+def _eye_(tensor: Tensor) -> Tensor:
+    if _now(lambda tensor: torch_stream.fill_diagonal(laws.eye, tensor), tensor):
+        return tensor
+    return _TORCH["eye_"](tensor)
+
+
+def _dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    if _now(lambda tensor: torch_stream.fill_diagonal(laws.dirac, tensor, groups), tensor):
+        return tensor
+    return _TORCH["dirac_"](tensor, groups)
+
+
+def _now(fill: Callable[..., bool], tensor: Tensor, *arguments: Any) -> bool:
+    """Have a native function fill a tensor as if there were no block, and forget the fills that it wrote over."""
+    if not isinstance(tensor, Tensor) or _C.batched_stream() is None:
+        return False
+    with _C.Aside(tensor) as aside:
+        filled = fill(tensor, *arguments)
+        if filled:
+            aside.succeeded()
+    return filled
+
+
+def _by_key(tensor: Tensor, generator: Generator | None) -> bool:
+    if _C.batched_stream() != "keyed" or not isinstance(tensor, Tensor) or tensor.is_meta or tensor.numel() == 0:
+        return False
+    if generator is not None:
+        raise RuntimeError(
+            f"in fastinit.batched with a key the numbers are the key's: generator must be None, got {generator!r}"
+        )
+    return True
+
+
+def _fill(tensor: Tensor, law: Law) -> Tensor:
+    with torch.no_grad():
+        _C.batched_fill_parameter(tensor, KINDS[law.kind], law.numbers)
+    return tensor
+
+
+_REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+    (Tensor, "untyped_storage", _untyped_storage),
+    (torch_init, "_no_grad_trunc_normal_", _no_grad_trunc_normal_),
+    (torch_init, "orthogonal_", _orthogonal_),
+    (torch_init, "sparse_", _sparse_),
+    (torch_init, "eye_", _eye_),
+    (torch_init, "dirac_", _dirac_),
+)
+_TORCH: dict[str, Any] = {}  # by name what they replace: missing, where it was inherited
+_open = 0  # blocks in the process
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that held the parent's is not there to let it go."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+def _replace() -> None:
+    global _open
+    with _lock:
+        _open += 1
+        if _open == 1:
+            for owner, name, function in _REPLACED:
+                if name in vars(owner):
+                    _TORCH[name] = vars(owner)[name]
+                setattr(owner, name, function)
+
+
+def _restore() -> None:
+    global _open
+    with _lock:
+        _open -= 1
+        if _open > 0:
+            return
+        for owner, name, function in _REPLACED:
+            if vars(owner).get(name) is not function:
+                continue  # someone has put another in its place since
+            if name in _TORCH:
+                setattr(owner, name, _TORCH[name])
+            else:
+                delattr(owner, name)
