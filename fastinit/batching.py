@@ -19,7 +19,7 @@ from fastinit import _C, laws, torch_stream
 from fastinit.key import Key
 from fastinit.laws import KINDS, Law
 from fastinit.parameter_keys import ParameterKeys
-from fastinit.self_check import verdicts
+from fastinit.self_check import find_verdicts
 
 
 class batched(ContextDecorator):  # noqa: N801 - named as torch.no_grad is, and used like it
@@ -70,7 +70,7 @@ class batched(ContextDecorator):  # noqa: N801 - named as torch.no_grad is, and 
         keys = None
         if self._key is not None and self._model is not None:
             keys = ParameterKeys(self._model, self._key)
-        verdicts()  # before anything is recorded, so that no fill has to wait for them
+        find_verdicts()
         _replace()
         try:
             _C.batched_enter(keys)
@@ -118,6 +118,12 @@ def _untyped_storage(tensor: Tensor) -> torch.UntypedStorage:
     return storage
 
 
+def _tolist(tensor: Tensor) -> Any:
+    """As torch's, which reads the memory itself."""
+    _C.batched_settle(tensor)
+    return torch._C.TensorBase.tolist(tensor)
+
+
 def _no_grad_trunc_normal_(
     tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None = None
 ) -> Tensor:
@@ -143,18 +149,6 @@ def _sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gene
     if _now(torch_stream.fill_sparse, tensor, sparsity, std, generator):
         return tensor
     return _TORCH["sparse_"](tensor, sparsity, std, generator)
-
-
-def _eye_(tensor: Tensor) -> Tensor:
-    if _now(lambda tensor: torch_stream.fill_diagonal(laws.eye, tensor), tensor):
-        return tensor
-    return _TORCH["eye_"](tensor)
-
-
-def _dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    if _now(lambda tensor: torch_stream.fill_diagonal(laws.dirac, tensor, groups), tensor):
-        return tensor
-    return _TORCH["dirac_"](tensor, groups)
 
 
 def _now(fill: Callable[..., bool], tensor: Tensor, *arguments: Any) -> bool:
@@ -186,11 +180,10 @@ def _fill(tensor: Tensor, law: Law) -> Tensor:
 
 _REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (Tensor, "untyped_storage", _untyped_storage),
+    (Tensor, "tolist", _tolist),
     (torch_init, "_no_grad_trunc_normal_", _no_grad_trunc_normal_),
     (torch_init, "orthogonal_", _orthogonal_),
     (torch_init, "sparse_", _sparse_),
-    (torch_init, "eye_", _eye_),
-    (torch_init, "dirac_", _dirac_),
 )
 _TORCH: dict[str, Any] = {}  # by name what they replace: missing, where it was inherited
 _open = 0  # blocks in the process

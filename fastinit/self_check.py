@@ -67,6 +67,12 @@ def verdicts() -> dict[tuple[str, torch.dtype], bool]:
     return {(kind, dtype): _verdict(kind, dtype) for kind in _LAWS for dtype in DTYPES}
 
 
+def find_verdicts() -> None:
+    """Check what was not checked yet."""
+    if len(_C.torch_verdicts()) < len(_LAWS) * len(DTYPES):
+        verdicts()
+
+
 def by_law(*, native: bool) -> list[str]:
     """List the laws with their types that are native here, or those that are left to torch's own code."""
     found = verdicts()

@@ -47,6 +47,7 @@ py::tuple leave() {
   if (--innermost->depth > 0) return counts();
   struct Closing {  // whether or not what is pending can run
     ~Closing() {
+      innermost->key_of = py::none();
       innermost = std::move(innermost->outer);
       if (innermost == nullptr) c10::impl::tls_set_dispatch_key_included(kKey, false);
     }
@@ -56,6 +57,12 @@ py::tuple leave() {
     innermost->pending.settle_all();
   }
   return counts();
+}
+
+void settle(const at::Tensor& tensor) {
+  if (innermost == nullptr || !tensor.defined() || !tensor.has_storage()) return;
+  const py::gil_scoped_release released;
+  innermost->pending.settle(tensor.storage().unsafeGetStorageImpl());
 }
 
 void pin(const c10::Storage& storage) {
@@ -116,10 +123,11 @@ void bind(py::module_& m) {
   m.def("batched_enter", torch::wrap_pybind_function(enter));
   m.def("batched_leave", torch::wrap_pybind_function(leave));
   m.def("batched_counts", torch::wrap_pybind_function(counts));
+  m.def("batched_settle", torch::wrap_pybind_function(settle));
   m.def("batched_pin", torch::wrap_pybind_function(pin));
   m.def("batched_fill_parameter", torch::wrap_pybind_function(fill_parameter));
   m.def("batched_stream", []() -> py::object {
-    if (innermost == nullptr) return py::none();
+    if (innermost == nullptr || !c10::impl::tls_is_dispatch_key_included(kKey)) return py::none();
     return py::str(innermost->is_keyed() ? "keyed" : "torch");
   });
   py::class_<Aside>(m, "Aside")

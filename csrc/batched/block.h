@@ -22,6 +22,9 @@ struct Block {
   int64_t depth = 1;  // blocks of the torch stream within one another are one
   std::unique_ptr<Block> outer;
 
+  // A thread that ends within its block has no hold on the interpreter.
+  ~Block() { key_of.release(); }
+
   bool is_keyed() const { return !key_of.is_none(); }
   KeyedDraw keyed_draw(const at::Tensor& tensor, int64_t law, const std::array<double, 4>& numbers) const;
 };

@@ -43,7 +43,7 @@ bool is_fillable(const at::Tensor& tensor, c10::DispatchKeySet devices) {
 }
 
 bool may_record(Block& block, const at::Tensor& tensor, c10::DispatchKeySet devices = {}) {
-  return is_fillable(tensor, devices) && block.pending.may_wait(tensor.storage());
+  return is_default_float_environment() && is_fillable(tensor, devices) && block.pending.may_wait(tensor.storage());
 }
 
 void add(Block& block, const at::Tensor& tensor, decltype(Record::fill) fill) {
@@ -92,7 +92,6 @@ bool record_draw(Block& block, const at::Tensor& tensor, LawCode law, Arguments 
   if (!may_record(block, tensor)) return false;
   at::CPUGeneratorImpl* generator = cpu_generator(numbers[2]);
   if (generator == nullptr || !draws_natively(law, tensor.scalar_type(), first, second)) return false;
-  if (!is_default_float_environment()) return false;
   auto draw = std::make_unique<TorchDraw>();
   {
     LockedGenerator locked(generator);
@@ -133,7 +132,7 @@ std::optional<uint64_t> copied_bits(Block& block, const at::Tensor& tensor, cons
   if (!at::is_expandable_to(source.sizes(), tensor.sizes())) return std::nullopt;
   if (source.numel() == 1) {
     block.pending.settle(source.storage().unsafeGetStorageImpl());
-    return bits_of(tensor.scalar_type(), [&](at::Tensor& element) { element.copy_(source.view({})); });
+    return bits_of(tensor.scalar_type(), [&](at::Tensor& element) { element.copy_(source.view(at::IntArrayRef())); });
   }
   const Record* last = block.pending.last_of(source.storage(), Place(source));
   if (last == nullptr || !std::holds_alternative<Constant>(last->fill) || !last->steps.empty()) return std::nullopt;
