@@ -186,7 +186,9 @@ PYBIND11_MODULE(_C, m) {
     return new_tensor(sizes, strides, dtype);
   });
   m.def("is_ordinary", [](py::handle object) {
-    return THPVariable_Check(object.ptr()) && is_ordinary(THPVariable_Unpack(object.ptr()));
+    // For fills by the op, which a block of fastinit.batched sees too.
+    return THPVariable_Check(object.ptr()) &&
+           is_ordinary(THPVariable_Unpack(object.ptr()), c10::DispatchKeySet(batched::kKey));
   });
   m.def("children", children);
   m.def("isa", [] { return isa().name; });

@@ -32,6 +32,8 @@ bool counts_versions() {
   return !c10::impl::tls_local_dispatch_key_set().excluded_.has(c10::DispatchKey::ADInplaceOrView);
 }
 
-bool is_ordinary(const at::Tensor& t) { return has_ordinary_elements(t) && calls_are_ordinary() && counts_versions(); }
+bool is_ordinary(const at::Tensor& t, c10::DispatchKeySet beside) {
+  return has_ordinary_elements(t) && calls_are_ordinary(beside) && counts_versions();
+}
 
 }  // namespace fastinit

@@ -6,11 +6,10 @@
 namespace fastinit {
 
 // A tensor with elements, each in memory of its own, that no dispatch mode, subclass, transform or inference mode
-// watches over.
-bool is_ordinary(const at::Tensor& tensor);
+// watches over, but for what has the keys `beside`.
+bool is_ordinary(const at::Tensor& tensor, c10::DispatchKeySet beside = {});
 
-// The two halves of it. The tensor's own, on the CPU or, where `devices` has its keys, elsewhere; and this thread's,
-// but for the keys `beside`.
+// The parts of it. The tensor's own, on the CPU or, where `devices` has its keys, elsewhere; and this thread's.
 bool has_ordinary_elements(const at::Tensor& tensor, c10::DispatchKeySet devices = {});
 bool calls_are_ordinary(c10::DispatchKeySet beside = {});
 

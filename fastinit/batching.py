@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+import torch.utils.dlpack
 from torch import Generator, Tensor, nn
 from torch.nn import init as torch_init
 
@@ -111,17 +112,19 @@ class batched(ContextDecorator):  # noqa: N801 - named as torch.no_grad is, and 
 # ---- What is replaced while a block is open, anywhere: elsewhere it does as ever
 
 
-def _untyped_storage(tensor: Tensor) -> torch.UntypedStorage:
-    """As torch's; who has the memory itself may read it at any time."""
-    storage = torch._C.TensorBase.untyped_storage(tensor)
-    _C.batched_pin(storage)
-    return storage
+def _gives_address(name: str) -> Callable[..., Any]:
+    """Return the method of this name, for tensors whose memory its caller may look at whenever it likes from then on."""
+
+    def method(tensor: Tensor, *arguments: Any, **named: Any) -> Any:
+        _C.batched_pin(tensor)
+        return _TORCH[name](tensor, *arguments, **named)
+
+    return method
 
 
 def _tolist(tensor: Tensor) -> Any:
-    """As torch's, which reads the memory itself."""
     _C.batched_settle(tensor)
-    return torch._C.TensorBase.tolist(tensor)
+    return _TORCH["tolist"](tensor)
 
 
 def _no_grad_trunc_normal_(
@@ -178,14 +181,17 @@ def _fill(tensor: Tensor, law: Law) -> Tensor:
     return tensor
 
 
+# torch tells who takes an address for writing while fills wait; these do so when none do, or for reading.
 _REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
-    (Tensor, "untyped_storage", _untyped_storage),
+    *((Tensor, name, _gives_address(name)) for name in ("data_ptr", "numpy", "untyped_storage", "__dlpack__")),
+    (torch.utils.dlpack, "to_dlpack", _gives_address("to_dlpack")),
     (Tensor, "tolist", _tolist),
     (torch_init, "_no_grad_trunc_normal_", _no_grad_trunc_normal_),
     (torch_init, "orthogonal_", _orthogonal_),
     (torch_init, "sparse_", _sparse_),
 )
-_TORCH: dict[str, Any] = {}  # by name what they replace: missing, where it was inherited
+_TORCH: dict[str, Any] = {}  # what they replace
+_inherited: set[str] = set()  # of them, what is not the owner's own
 _open = 0  # blocks in the process
 _lock = threading.Lock()
 
@@ -203,11 +209,13 @@ def _replace() -> None:
     global _open
     with _lock:
         _open += 1
-        if _open == 1:
-            for owner, name, function in _REPLACED:
-                if name in vars(owner):
-                    _TORCH[name] = vars(owner)[name]
-                setattr(owner, name, function)
+        if _open > 1:
+            return
+        for owner, name, function in _REPLACED:
+            _TORCH[name] = getattr(owner, name)
+            if name not in vars(owner):
+                _inherited.add(name)
+            setattr(owner, name, function)
 
 
 def _restore() -> None:
@@ -219,7 +227,7 @@ def _restore() -> None:
         for owner, name, function in _REPLACED:
             if vars(owner).get(name) is not function:
                 continue  # someone has put another in its place since
-            if name in _TORCH:
-                setattr(owner, name, _TORCH[name])
-            else:
+            if name in _inherited:
                 delattr(owner, name)
+            else:
+                setattr(owner, name, _TORCH[name])

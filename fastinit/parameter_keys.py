@@ -1,5 +1,6 @@
 """Which parameter of a model a tensor is a part of, and its key."""
 
+import torch
 from torch import Tensor, nn
 
 from fastinit.key import Key
@@ -56,8 +57,8 @@ def _is_there(owned: Owned) -> bool:
 
 
 def _storage(tensor: Tensor) -> int:
-    """Return the number of its storage. Tensor.untyped_storage may be that of a block, which gives the memory away."""
-    return Tensor.__base__.untyped_storage(tensor)._cdata
+    """Return the number of its storage, without the notice that a block of fastinit.batched takes of who asks."""
+    return torch._C.TensorBase.untyped_storage(tensor)._cdata
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:

@@ -65,10 +65,10 @@ void settle(const at::Tensor& tensor) {
   innermost->pending.settle(tensor.storage().unsafeGetStorageImpl());
 }
 
-void pin(const c10::Storage& storage) {
-  if (innermost == nullptr) return;
+void pin(const at::Tensor& tensor) {
+  if (innermost == nullptr || !tensor.defined() || !tensor.has_storage()) return;
   const py::gil_scoped_release released;
-  innermost->pending.pin(storage);
+  innermost->pending.pin(tensor.storage());
 }
 
 void fill_parameter(const at::Tensor& tensor, int64_t law, const std::array<double, 4>& numbers) {

@@ -1,6 +1,7 @@
 // What happens to each call of an operator while a block is open: torch's dispatcher comes here first.
 #include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/DefaultDtype.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
@@ -67,31 +68,35 @@ Role find_role(const c10::OperatorHandle& op) {
 
 struct Known {
   Role role;
-  bool draws;  // fills a tensor or makes one with numbers from a generator
+  bool draws;     // writes numbers from a generator to a tensor, or makes one of nothing else
+  bool may_draw;  // takes tensors, and may or may not draw: dropout, attention
 };
 
 const Known& known(const c10::OperatorHandle& op) {
   thread_local std::unordered_map<c10::OperatorHandle, Known> all;
   const auto found = all.find(op);
   if (found != all.end()) return found->second;
-  bool draws = false;
+  Known of_op{find_role(op), false, false};
   if (op.hasSchema() && op.hasTag(at::Tag::nondeterministic_seeded)) {
     const auto& arguments = op.schema().arguments();
-    const bool fills =
-        !arguments.empty() && arguments[0].alias_info() != nullptr && arguments[0].alias_info()->isWrite();
+    const bool writes = std::any_of(arguments.begin(), arguments.end(), [](const c10::Argument& argument) {
+      return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
+    });
     const bool makes = std::none_of(arguments.begin(), arguments.end(), [](const c10::Argument& argument) {
       return argument.type()->isSubtypeOf(*c10::TensorType::get());
     });
-    draws = fills || makes;
+    of_op.draws = writes || makes;
+    of_op.may_draw = !of_op.draws;
   }
-  return all.emplace(op, Known{find_role(op), draws}).first->second;
+  return all.emplace(op, of_op).first->second;
 }
 
 // ---- Who looks at what
 
 void settle_for(Pending& pending, const at::Tensor& tensor) {
   if (!tensor.defined()) return;
-  if (!tensor.has_storage()) return pending.settle_all();  // sparse, for one: it is made of others
+  const bool stands_for_others = !tensor.has_storage() || tensor.key_set().has(c10::DispatchKey::Python);
+  if (stands_for_others) return pending.settle_all();  // sparse ones, for instance, and Python's own
   pending.settle(tensor.storage().unsafeGetStorageImpl());
 }
 
@@ -139,8 +144,7 @@ bool make_in_huge_pages(const c10::OperatorHandle& op, Stack* stack) {
   const bool usual = c10::device_or_default(device).is_cpu() && c10::layout_or_default(layout) == at::kStrided &&
                      !arguments[4].toOptional<bool>().value_or(false) &&
                      format.value_or(c10::MemoryFormat::Contiguous) == c10::MemoryFormat::Contiguous &&
-                     arguments[0].isIntList() && !at::globalContext().deterministicAlgorithms() &&
-                     !c10::impl::TorchDispatchModeTLS::any_modes_set();
+                     arguments[0].isIntList() && !at::globalContext().deterministicAlgorithms();
   if (!usual) return false;
   const c10::List<int64_t> list = arguments[0].toIntList();
   const at::DimVector sizes(list.begin(), list.end());
@@ -162,11 +166,21 @@ bool is_meta(const Stack& stack, size_t arguments) {
   return false;
 }
 
+[[noreturn]] void refuse(const c10::OperatorHandle& op) {
+  TORCH_CHECK(false, "in fastinit.batched with a key, ", op.operator_name(),
+              " would draw from torch's generator, which the key does not decide: fill the model's parameters by "
+              "uniform_, normal_ or torch.nn.init's functions, or do this before the block");
+}
+
 void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet keys, Stack* stack) {
   const c10::DispatchKeySet below = keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kKey);
   Block* block = current_block();
   if (block == nullptr) return run_at_once(op, below, stack);  // a thread of torch's that works for one with a block
-  const auto [role, draws] = known(op);
+  const auto [role, draws, may_draw] = known(op);
+  if (c10::impl::TorchDispatchModeTLS::any_modes_set()) {  // Python sees the call
+    block->pending.settle_all();
+    return run_at_once(op, below, stack);
+  }
   switch (role) {
     case Role::kRecords:
       if (record(*block, op, stack)) return;
@@ -187,13 +201,14 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet keys, Stack* st
     case Role::kLooks:
       break;
   }
-  if (draws && role != Role::kRecords && block->is_keyed() && !is_meta(*stack, op.schema().arguments().size())) {
-    TORCH_CHECK(false, "in fastinit.batched with a key, ", op.operator_name(),
-                " would draw from torch's generator, which the key does not decide: fill the model's parameters by "
-                "uniform_, normal_ or torch.nn.init's functions, or do this before the block");
-  }
+  const bool in_doubt = block->is_keyed() && role != Role::kRecords && (draws || may_draw) &&
+                        !is_meta(*stack, op.schema().arguments().size());
+  if (in_doubt && draws) refuse(op);
   settle_arguments(block->pending, op, *stack);
+  if (!in_doubt) return run_at_once(op, below, stack);
+  const auto before = at::detail::getDefaultCPUGenerator().get_state();
   run_at_once(op, below, stack);
+  if (!at::detail::getDefaultCPUGenerator().get_state().equal(before)) refuse(op);
 }
 
 }  // namespace

@@ -114,15 +114,21 @@ bool record_normal(Block& block, const c10::OperatorHandle&, const at::Tensor& t
 
 // ---- Constants
 
-// The bytes of an element that `write` makes, with torch's own conversion and its errors; none for wide types.
+// Like the tensor, but of two elements, or one where it has one: torch converts and refuses numbers by ways of its own
+// there.
+at::Tensor sample_of(const at::Tensor& tensor) {
+  return at::empty({std::min<int64_t>(tensor.numel(), 2)}, at::TensorOptions(tensor.scalar_type()).device(at::kCPU));
+}
+
+// The bytes of an element of the tensor as `write` makes them, with torch's errors; none for wide types.
 template <class Write>
-std::optional<uint64_t> bits_of(at::ScalarType dtype, const Write& write) {
-  if (c10::elementSize(dtype) > sizeof(uint64_t)) return std::nullopt;
+std::optional<uint64_t> bits_of(const at::Tensor& tensor, const Write& write) {
+  if (c10::elementSize(tensor.scalar_type()) > sizeof(uint64_t)) return std::nullopt;
   const Plainly guard;
-  at::Tensor element = at::empty({}, at::TensorOptions(dtype).device(at::kCPU));
-  write(element);
+  at::Tensor sample = sample_of(tensor);
+  write(sample);
   uint64_t bits = 0;
-  std::memcpy(&bits, element.const_data_ptr(), element.element_size());
+  std::memcpy(&bits, sample.const_data_ptr(), sample.element_size());
   return bits;
 }
 
@@ -130,17 +136,18 @@ std::optional<uint64_t> bits_of(at::ScalarType dtype, const Write& write) {
 std::optional<uint64_t> copied_bits(Block& block, const at::Tensor& tensor, const at::Tensor& source) {
   if (!has_ordinary_elements(source) || tracks_gradients(source)) return std::nullopt;
   if (!at::is_expandable_to(source.sizes(), tensor.sizes())) return std::nullopt;
+  if (source.storage().unsafeGetStorageImpl() == tensor.storage().unsafeGetStorageImpl()) return std::nullopt;
   if (source.numel() == 1) {
     block.pending.settle(source.storage().unsafeGetStorageImpl());
-    return bits_of(tensor.scalar_type(), [&](at::Tensor& element) { element.copy_(source.view(at::IntArrayRef())); });
+    return bits_of(tensor, [&](at::Tensor& sample) { sample.copy_(source.view(at::IntArrayRef())); });
   }
   const Record* last = block.pending.last_of(source.storage(), Place(source));
   if (last == nullptr || !std::holds_alternative<Constant>(last->fill) || !last->steps.empty()) return std::nullopt;
   const uint64_t bits = std::get<Constant>(last->fill).bits;
-  return bits_of(tensor.scalar_type(), [&](at::Tensor& element) {
+  return bits_of(tensor, [&](at::Tensor& sample) {
     at::Tensor value = at::empty({}, source.options());
     std::memcpy(value.mutable_data_ptr(), &bits, value.element_size());
-    element.copy_(value);
+    sample.copy_(value);
   });
 }
 
@@ -157,8 +164,7 @@ bool record_zero(Block& block, const c10::OperatorHandle&, const at::Tensor& ten
 bool record_number(Block& block, const c10::OperatorHandle&, const at::Tensor& tensor, Arguments value) {
   if (!may_record(block, tensor)) return false;
   const at::Scalar number = value[0].toScalar();
-  return record_constant(block, tensor,
-                         bits_of(tensor.scalar_type(), [&](at::Tensor& element) { element.fill_(number); }));
+  return record_constant(block, tensor, bits_of(tensor, [&](at::Tensor& sample) { sample.fill_(number); }));
 }
 
 bool record_copy(Block& block, const c10::OperatorHandle&, const at::Tensor& tensor, Arguments source) {
@@ -188,7 +194,7 @@ bool record_step(Block& block, const c10::OperatorHandle& op, const at::Tensor& 
   if (filled == nullptr) return false;
   {
     const Plainly guard;  // an error comes now
-    Stack trial{at::empty({1}, tensor.options()).fill_(0.5)};
+    Stack trial{sample_of(tensor).fill_(0.5)};
     trial.insert(trial.end(), numbers.begin(), numbers.end());
     op.callBoxed(trial);
   }
