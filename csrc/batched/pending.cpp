@@ -89,14 +89,12 @@ void Pending::sweep() {
 }
 
 bool Pending::may_wait(const c10::Storage& storage) {
-  const c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
+  c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
   const OfStorage* known = find(impl);
   if (known != nullptr && (known->pinned || !known->records.empty())) return !known->pinned;
-  if (impl->has_materializer() || impl->throw_on_immutable_data_ptr() || impl->throw_on_mutable_data_ptr()) {
-    return false;  // copied on write, or in another thread's block
-  }
-  return impl->device_type() != at::kCPU || impl->data_ptr().get_deleter() == c10::GetCPUAllocator()->raw_deleter() ||
-         is_huge(impl->data_ptr());
+  if (impl->has_materializer()) return false;  // copied on write, or waiting in another thread's block
+  const c10::DataPtr& data = impl->_mutable_data_ptr_no_checks();
+  return !data.device().is_cpu() || data.get_deleter() == c10::GetCPUAllocator()->raw_deleter() || is_huge(data);
 }
 
 void Pending::add(const c10::Storage& storage, Record record) {

@@ -132,23 +132,28 @@ std::optional<uint64_t> bits_of(const at::Tensor& tensor, const Write& write) {
   return bits;
 }
 
+// The one value that the tensor's elements have, if that is known, or an undefined tensor.
+at::Tensor value_of(Block& block, const at::Tensor& tensor) {
+  if (tensor.numel() == 1) {
+    block.pending.settle(tensor.storage().unsafeGetStorageImpl());
+    return tensor.view(at::IntArrayRef());
+  }
+  const Record* last = block.pending.last_of(tensor.storage(), Place(tensor));
+  if (last == nullptr || !std::holds_alternative<Constant>(last->fill) || !last->steps.empty()) return {};
+  at::Tensor value = at::empty({}, tensor.options());
+  std::memcpy(value.mutable_data_ptr(), &std::get<Constant>(last->fill).bits, value.element_size());
+  return value;
+}
+
 // The bytes of the elements that copying the source makes, if they are all the same and that is known.
 std::optional<uint64_t> copied_bits(Block& block, const at::Tensor& tensor, const at::Tensor& source) {
   if (!has_ordinary_elements(source) || tracks_gradients(source)) return std::nullopt;
   if (!at::is_expandable_to(source.sizes(), tensor.sizes())) return std::nullopt;
   if (source.storage().unsafeGetStorageImpl() == tensor.storage().unsafeGetStorageImpl()) return std::nullopt;
-  if (source.numel() == 1) {
-    block.pending.settle(source.storage().unsafeGetStorageImpl());
-    return bits_of(tensor, [&](at::Tensor& sample) { sample.copy_(source.view(at::IntArrayRef())); });
-  }
-  const Record* last = block.pending.last_of(source.storage(), Place(source));
-  if (last == nullptr || !std::holds_alternative<Constant>(last->fill) || !last->steps.empty()) return std::nullopt;
-  const uint64_t bits = std::get<Constant>(last->fill).bits;
-  return bits_of(tensor, [&](at::Tensor& sample) {
-    at::Tensor value = at::empty({}, source.options());
-    std::memcpy(value.mutable_data_ptr(), &bits, value.element_size());
-    sample.copy_(value);
-  });
+  const Plainly guard;
+  const at::Tensor value = value_of(block, source);
+  if (!value.defined() || value.ne(value).item<bool>()) return std::nullopt;  // vectors copy a NaN with other bits
+  return bits_of(tensor, [&](at::Tensor& sample) { sample.copy_(value); });
 }
 
 bool record_constant(Block& block, const at::Tensor& tensor, const std::optional<uint64_t>& bits) {
