@@ -387,7 +387,7 @@ def read_several(pool: Pool, a: Tensor, b: Tensor, c: Tensor, how: str) -> Any:
 
 @step(T, T, T, ("add", "mul", "div"))
 def write_out(pool: Pool, a: Tensor, b: Tensor, c: Tensor, name: str) -> None:
-    """Where c has another shape, into a new tensor: c would be left with the new shape and undefined values by an error."""
+    """Where c has another shape, into a new tensor: an error would leave c with undefined values."""
     shape = torch.broadcast_shapes(a.shape, b.shape)
     if shape != c.shape:
         c = torch.zeros(shape, dtype=c.dtype)

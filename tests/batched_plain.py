@@ -1,0 +1,57 @@
+"""A program inside a block and outside, from the same seed: what it returns or raises, and the generator afterwards."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from same_bits import bits
+from torch import Tensor, nn
+
+import fastinit
+
+SEED = 21
+
+
+def snapshot(thing: Any) -> Any:
+    """All of a result that can be compared."""
+    if isinstance(thing, nn.Module):
+        named = [*thing.named_parameters(remove_duplicate=False), *thing.named_buffers(remove_duplicate=False)]
+        return {name: snapshot(tensor) for name, tensor in named}
+    if isinstance(thing, Tensor):
+        about = type(thing), thing.dtype, thing.shape, thing.stride(), thing.requires_grad, thing.device
+        version = None if thing.is_inference() else thing._version
+        return *about, version, None if thing.is_meta else bits(thing).numpy().tobytes()
+    if isinstance(thing, dict):
+        return {name: snapshot(one) for name, one in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [snapshot(one) for one in thing]
+    return thing
+
+
+def outcome(program: Callable[[], Any]) -> Any:
+    try:
+        return program()
+    except Exception as error:
+        return type(error), str(error)
+
+
+def same(program: Callable[[], Any], block: Callable[[], Any] = lambda: fastinit.batched()) -> Any:
+    """Fail unless the program comes to the same within a block; return the block."""
+    torch.manual_seed(SEED)
+    expected = snapshot(outcome(program))
+    state = torch.get_rng_state()
+    torch.manual_seed(SEED)
+    with block() as opened:
+        found = outcome(program)
+    assert torch.equal(torch.get_rng_state(), state), "another state of torch's generator"
+    assert snapshot(found) == expected
+    return opened
+
+
+def succeeds(program: Callable[[], Any]) -> Any:
+    """The same, of a program that must not raise and of which something must be recorded."""
+    torch.manual_seed(SEED)
+    program()
+    block = same(program)
+    assert block.recorded > 0
+    return block
