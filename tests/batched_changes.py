@@ -11,6 +11,27 @@ import torch
 from batched_steps import NUMBERS, PLACES, SHAPES, SHAPES_AND_LONG, SMALL, TYPES, VIEWS, G, Pool, T, step
 from torch import Tensor, nn
 
+
+@step(T, T, T, ("add", "mul", "div"))
+def write_out(pool: Pool, a: Tensor, b: Tensor, c: Tensor, name: str) -> None:
+    """Where c has another shape, into a new tensor: an error would leave c with undefined values."""
+    shape = torch.broadcast_shapes(a.shape, b.shape)
+    if shape != c.shape:
+        c = torch.zeros(shape, dtype=c.dtype)
+        pool.add(c)
+    getattr(torch, name)(a, b, out=c)
+
+
+@step(T, T, ("zero", "mul", "copy"))
+def write_several(pool: Pool, a: Tensor, b: Tensor, name: str) -> None:
+    if name == "zero":
+        torch._foreach_zero_([a, b])
+    elif name == "mul":
+        torch._foreach_mul_([a, b], 0.5)
+    else:
+        torch._foreach_copy_([a], [b])
+
+
 PLACED = ("dense",) * 4 + tuple(PLACES)
 
 
@@ -123,6 +144,43 @@ def swap_tensors(pool: Pool, t: Tensor, other: Tensor) -> None:
 @step(T, (True, False))
 def requires_grad_(pool: Pool, t: Tensor, requires: bool) -> None:
     t.requires_grad_(requires)
+
+
+# Memory that torch's operators are not the only ones to touch
+
+
+@step(T)
+def keep_array(pool: Pool, t: Tensor) -> None:
+    pool.arrays.append(t.detach().numpy())  # of a tensor of its own: whoever swaps the data of t would free the memory
+
+
+@step((0, 1, 2), often=3)
+def read_array(pool: Pool, i: int) -> Any:
+    return pool.arrays[i % len(pool.arrays)].copy() if pool.arrays else None
+
+
+@step((0, 1, 2), (0, 1))
+def write_array(pool: Pool, i: int, number: int) -> None:
+    if pool.arrays:
+        pool.arrays[i % len(pool.arrays)][...] = number
+
+
+@step((0, 1, 2), often=1)
+def from_array(pool: Pool, i: int) -> None:
+    """Another storage over the same memory."""
+    if pool.arrays:
+        pool.add(torch.from_numpy(pool.arrays[i % len(pool.arrays)]))
+
+
+@step(T, (0, 63))
+def write_storage(pool: Pool, t: Tensor, number: int) -> None:
+    t.untyped_storage().fill_(number if t.dtype != torch.bool else 1)
+
+
+@step(T, often=1)
+def share_memory(pool: Pool, t: Tensor) -> None:
+    """On a new tensor: the memory moves, and nobody may have its address."""
+    pool.add(torch.empty_like(t).normal_().share_memory_())
 
 
 # Gradients

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from same_bits import bits
+from cases import raw
 from torch import Tensor, nn
 
 import fastinit
@@ -20,12 +20,17 @@ def snapshot(thing: Any) -> Any:
     if isinstance(thing, Tensor):
         about = type(thing), thing.dtype, thing.shape, thing.stride(), thing.requires_grad, thing.device
         version = None if thing.is_inference() else thing._version
-        return *about, version, None if thing.is_meta else bits(thing).numpy().tobytes()
+        return *about, version, None if thing.is_meta else raw(thing)
     if isinstance(thing, dict):
         return {name: snapshot(one) for name, one in thing.items()}
     if isinstance(thing, list | tuple):
         return [snapshot(one) for one in thing]
     return thing
+
+
+def shortened(taken: Any) -> str:
+    text = repr(taken)
+    return text if len(text) < 3000 else f"{text[:3000]}..."
 
 
 def outcome(program: Callable[[], Any]) -> Any:
@@ -44,7 +49,8 @@ def same(program: Callable[[], Any], block: Callable[[], Any] = lambda: fastinit
     with block() as opened:
         found = outcome(program)
     assert torch.equal(torch.get_rng_state(), state), "another state of torch's generator"
-    assert snapshot(found) == expected
+    if snapshot(found) != expected:
+        raise AssertionError(f"plainly {shortened(expected)}, in a block {shortened(snapshot(found))}")
     return opened
 
 
@@ -55,3 +61,8 @@ def succeeds(program: Callable[[], Any]) -> Any:
     block = same(program)
     assert block.recorded > 0
     return block
+
+
+def attributes() -> list[Any]:
+    """What may be replaced, by identity."""
+    return [{name: id(value) for name, value in vars(owner).items()} for owner in (Tensor, nn.init, nn.Module)]

@@ -7,14 +7,14 @@ of ("pop",), which leaves the innermost one, and of ("raise",), an exception tha
 import contextlib
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf, nan  # noqa: F401
 from typing import Any
 
-import batched_changes  # noqa: F401
 import numpy as np
 import torch
-from batched_steps import Chooser, Pool, do
+from batched_changes import PLACED
+from batched_steps import READS, SHAPES, STEPS, Chooser, Pool, do
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -181,8 +181,38 @@ def programs(seed: int, count: int) -> Iterator[Program]:
         yield random_program(Chooser(seed * 1_000_003 + i))
 
 
+FILLS = (
+    "normal_",
+    "uniform_",
+    "zero_",
+    "fill_",
+    "copy_constant",
+    "initialise",
+    "keyed",
+    "by_erfinv",
+    "through",
+    "chain",
+)
+
+
+def pairs(seed: int) -> Iterator[Program]:
+    """Every step and every kind of read, each after a fill of every kind of the very same tensor."""
+    choose = Chooser(seed)
+    choose.keeps = 1
+    for fill in FILLS:
+        for name in [*STEPS, *(f"read {how}" for how in READS)]:
+            bases = [("base", choose.choice(PLACED), choose.choice(SHAPES), "float32", False) for _ in range(2)]
+            choose.tensor = choose.randrange(3)
+            again = ("read", name.removeprefix("read "), choose.tensor) if name[:5] == "read " else choose.step(name)
+            yield [*bases, ("push", "block"), choose.step(fill), again, ("read", "sum", choose.tensor)]
+
+
 def fuzz(seed: int, count: int, block: Block = lambda: fastinit.batched()) -> None:
-    for program in programs(seed, count):
+    compare(programs(seed, count), block)
+
+
+def compare(all_of: Iterable[Program], block: Block = lambda: fastinit.batched()) -> None:
+    for program in all_of:
         if first_difference(program, block):
             program = shortest(program, block)
             steps = "".join(f"    {step},\n" for step in program)

@@ -55,17 +55,18 @@ def step(*kinds: Kind, often: int = 2) -> Callable[[Callable[..., Any]], Callabl
 
 
 class Chooser(random.Random):
-    """Chooses steps, the tensor of the step before more often than another: it is there that steps meet."""
+    """Chooses steps, the tensor of the step before as often as another: it is there that steps meet."""
 
     tensor = 0
+    keeps = 0.5
 
-    def step(self) -> tuple[Any, ...]:
-        name = self.choices(list(STEPS), [often for _, _, often in STEPS.values()])[0]
+    def step(self, name: str = "") -> tuple[Any, ...]:
+        name = name or self.choices(list(STEPS), [often for _, _, often in STEPS.values()])[0]
         return name, *(self.argument(kind) for kind in STEPS[name][1])
 
     def argument(self, kind: Kind) -> Any:
         if kind == T:
-            self.tensor = self.tensor if self.random() < 0.4 else self.randrange(12)
+            self.tensor = self.tensor if self.random() < self.keeps else self.randrange(12)
             return self.tensor
         return self.randrange(GENERATORS) if kind == G else self.choice(kind)
 
@@ -383,60 +384,3 @@ def read_several(pool: Pool, a: Tensor, b: Tensor, c: Tensor, how: str) -> Any:
     if how == "block_diag":
         return torch.block_diag(a, b, c)
     return getattr(torch, how)([t.view(-1) for t in (a, b, c)])
-
-
-@step(T, T, T, ("add", "mul", "div"))
-def write_out(pool: Pool, a: Tensor, b: Tensor, c: Tensor, name: str) -> None:
-    """Where c has another shape, into a new tensor: an error would leave c with undefined values."""
-    shape = torch.broadcast_shapes(a.shape, b.shape)
-    if shape != c.shape:
-        c = torch.zeros(shape, dtype=c.dtype)
-        pool.add(c)
-    getattr(torch, name)(a, b, out=c)
-
-
-@step(T, T, ("zero", "mul", "copy"))
-def write_several(pool: Pool, a: Tensor, b: Tensor, name: str) -> None:
-    if name == "zero":
-        torch._foreach_zero_([a, b])
-    elif name == "mul":
-        torch._foreach_mul_([a, b], 0.5)
-    else:
-        torch._foreach_copy_([a], [b])
-
-
-# Memory that torch's operators are not the only ones to touch
-
-
-@step(T)
-def keep_array(pool: Pool, t: Tensor) -> None:
-    pool.arrays.append(t.detach().numpy())  # of a tensor of its own: whoever swaps the data of t would free the memory
-
-
-@step((0, 1, 2), often=3)
-def read_array(pool: Pool, i: int) -> Any:
-    return pool.arrays[i % len(pool.arrays)].copy() if pool.arrays else None
-
-
-@step((0, 1, 2), (0, 1))
-def write_array(pool: Pool, i: int, number: int) -> None:
-    if pool.arrays:
-        pool.arrays[i % len(pool.arrays)][...] = number
-
-
-@step((0, 1, 2), often=1)
-def from_array(pool: Pool, i: int) -> None:
-    """Another storage over the same memory."""
-    if pool.arrays:
-        pool.add(torch.from_numpy(pool.arrays[i % len(pool.arrays)]))
-
-
-@step(T, (0, 63))
-def write_storage(pool: Pool, t: Tensor, number: int) -> None:
-    t.untyped_storage().fill_(number if t.dtype != torch.bool else 1)
-
-
-@step(T, often=1)
-def share_memory(pool: Pool, t: Tensor) -> None:
-    """On a new tensor: the memory moves, and nobody may have its address."""
-    pool.add(torch.empty_like(t).normal_().share_memory_())

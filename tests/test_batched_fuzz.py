@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from batched_programs import CONTEXTS, first_difference, fuzz, play, programs
+from batched_programs import CONTEXTS, compare, first_difference, fuzz, pairs, play, programs
 from batched_steps import STEPS
 from torch.overrides import TorchFunctionMode
 
@@ -24,17 +24,30 @@ def test_hundreds_of_programs() -> None:
     fuzz(**QUICK)
 
 
+def test_every_step_after_every_fill() -> None:
+    compare(pairs(seed=1))
+
+
+@pytest.mark.slow
+def test_every_step_after_every_fill_often() -> None:
+    for seed in range(2, 22):
+        compare(pairs(seed))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_thousands_of_programs(seed: int) -> None:
     fuzz(seed, count=2500)
 
 
+@pytest.mark.one_torch
 def test_programs_are_the_same_twice() -> None:
     """Else a difference would say nothing about the block."""
     fuzz(seed=1, count=100, block=contextlib.nullcontext)
+    compare(pairs(seed=1), contextlib.nullcontext)
 
 
+@pytest.mark.one_torch
 def test_every_step_and_context_has_its_turn() -> None:
     played: Counter[str] = Counter()
     for program in programs(**QUICK):
@@ -132,10 +145,15 @@ class MovesABit(Executor):
         return result
 
 
+@pytest.mark.one_torch
 def test_an_executor_without_a_mistake_passes() -> None:
-    fuzz(seed=1, count=100, block=Executor)
+    """But fastinit's own functions go another way where a mode of functions is on, and count other versions."""
+    for program in (*programs(seed=1, count=100), *pairs(seed=1)):
+        if not any(step[:2] == ("initialise", "fastinit") for step in program):
+            assert not first_difference(program, Executor), program
 
 
+@pytest.mark.one_torch
 @pytest.mark.parametrize("wrong", [DropsOneFill, DrawsOnceMore, AddsAVersion, RunsLate, MovesABit])
 def test_a_mistake_is_found_and_cut_down(wrong: type[Executor]) -> None:
     with pytest.raises(AssertionError, match="to play it again") as found:
