@@ -206,9 +206,12 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet keys, Stack* st
   if (in_doubt && draws) refuse(op);
   settle_arguments(block->pending, op, *stack);
   if (!in_doubt) return run_at_once(op, below, stack);
-  const auto before = at::detail::getDefaultCPUGenerator().get_state();
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  const at::Tensor before = generator.get_state();
   run_at_once(op, below, stack);
-  if (!at::detail::getDefaultCPUGenerator().get_state().equal(before)) refuse(op);
+  if (generator.get_state().equal(before)) return;
+  generator.set_state(before);
+  refuse(op);
 }
 
 }  // namespace
