@@ -22,6 +22,7 @@ Block& open_block() {
 }
 
 void enter(const py::object& key_of) {
+  register_fallback();
   if (innermost != nullptr && !innermost->is_keyed() && key_of.is_none()) {
     ++innermost->depth;
     return;

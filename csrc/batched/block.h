@@ -1,7 +1,9 @@
 // A block of fastinit.batched, from where it begins to where it ends: it belongs to one thread.
 #pragma once
 
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/core/DispatchKey.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <pybind11/pybind11.h>
 
 #include <memory>
@@ -13,6 +15,12 @@ namespace fastinit::batched {
 // Included in a thread's dispatch keys while a block is open, so that every call of an operator comes to our fallback
 // first. torch keeps the key for deferred initialisation outside of torch, and has nothing registered for it.
 inline constexpr c10::DispatchKey kKey = c10::DispatchKey::DeferredInit;
+
+// While it lives, calls of this thread go by autograd and by us.
+struct Plainly {
+  at::AutoDispatchBelowADInplaceOrView below;
+  c10::impl::ExcludeDispatchKeyGuard unseen{kKey};
+};
 
 struct Block {
   Pending pending;
@@ -34,6 +42,9 @@ Block* current_block();
 
 // torch's hook for memory that is about to be written past the dispatcher: whatever waits there runs.
 void on_raw_access(c10::StorageImpl* storage);
+
+// Has torch's dispatcher come to us, from the first block on.
+void register_fallback();
 
 void bind(pybind11::module_& m);
 

@@ -179,7 +179,7 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet keys, Stack* st
   const auto [role, draws, may_draw] = known(op);
   if (c10::impl::TorchDispatchModeTLS::any_modes_set()) {  // Python sees the call
     block->pending.settle_all();
-    return run_at_once(op, below, stack);
+    if (!(block->is_keyed() && draws)) return run_at_once(op, below, stack);
   }
   switch (role) {
     case Role::kRecords:
@@ -216,6 +216,12 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet keys, Stack* st
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(_, DeferredInit, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
+void register_fallback() {
+  static torch::Library library = [] {
+    torch::Library made(torch::Library::IMPL, "_", kKey, __FILE__, __LINE__);
+    made.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>());
+    return made;
+  }();
+}
 
 }  // namespace fastinit::batched

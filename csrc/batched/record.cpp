@@ -5,7 +5,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
 #include <c10/core/GradMode.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <cstring>
 #include <optional>
@@ -25,12 +24,6 @@ namespace {
 using c10::IValue;
 using torch::jit::Stack;
 using Arguments = c10::ArrayRef<IValue>;
-
-// Below autograd and below us.
-struct Plainly {
-  at::AutoDispatchBelowADInplaceOrView below;
-  c10::impl::ExcludeDispatchKeyGuard unseen{kKey};
-};
 
 constexpr c10::DispatchKeySet kCuda({c10::DispatchKey::CUDA, c10::DispatchKey::AutogradCUDA});
 

@@ -1,7 +1,4 @@
 // Runs recorded fills, many tensors at a time: torch's threads take parts of tensors as they come, large ones first.
-#include <ATen/core/LegacyTypeDispatch.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
-
 #include <algorithm>
 #include <optional>
 
@@ -16,15 +13,10 @@
 namespace fastinit::batched {
 namespace {
 
-constexpr int64_t kPiece =
-    int64_t{1} << 14;                    // elements between which the steps after a fill take turns: they stay in cache
-constexpr double kLeastUnit = 50'000.0;  // nanoseconds that are worth a thread's coming for them
+// Elements after which the steps that follow a fill take their turn: they find them in cache.
+constexpr int64_t kPiece = int64_t{1} << 14;
 constexpr int64_t kLeastPart = int64_t{1} << 19;  // elements: a part may begin with a jump of the generator
-
-struct Plainly {  // in whatever thread
-  at::AutoDispatchBelowADInplaceOrView below;
-  c10::impl::ExcludeDispatchKeyGuard unseen{kKey};
-};
+constexpr double kLeastUnit = 50'000.0;           // nanoseconds that are worth a thread's coming for them
 
 const TorchDraw* torch_draw(const Record& record) {
   const auto* draw = std::get_if<std::unique_ptr<TorchDraw>>(&record.fill);
