@@ -23,11 +23,11 @@ from fastinit.parameter_keys import ParameterKeys
 from fastinit.self_check import find_verdicts
 
 
-class batched(ContextDecorator):  # noqa: N801 - named as torch.no_grad is, and used like it
+class batched(ContextDecorator):
     """Within a `with` block, or in a function that this decorates, record fills and run them together, in parallel.
 
-    Everything else is as without the block: a fill that someone looks at runs before they do, and what is left runs when
-    the block ends. What is overwritten or freed before anyone looks is never computed, such as a module's own
+    Everything else is as without the block: a fill that someone looks at runs before they do, and what is left runs
+    when the block ends. What is overwritten or freed before anyone looks is never computed, such as a module's own
     initialisation, followed by the library's.
 
     Recorded are `normal_`, `uniform_`, `zero_`, `fill_` and `copy_` of one value, of tensors and of views of them, by
@@ -113,7 +113,7 @@ class batched(ContextDecorator):  # noqa: N801 - named as torch.no_grad is, and 
 
 
 def _gives_address(name: str) -> Callable[..., Any]:
-    """Return the method of this name, for tensors whose memory its caller may look at whenever it likes from then on."""
+    """Return the method of this name; its caller may look at the memory whenever it likes from then on."""
 
     def method(tensor: Tensor, *arguments: Any, **named: Any) -> Any:
         _C.batched_pin(tensor)
@@ -134,7 +134,7 @@ def _no_grad_trunc_normal_(
         return _fill(tensor, laws.trunc_normal(tensor.shape, mean, std, a, b))
     if _now(torch_stream.trunc_normal, tensor, mean, std, a, b, generator):
         return tensor
-    return _TORCH["_no_grad_trunc_normal_"](tensor, mean, std, a, b, generator)
+    return _torch("_no_grad_trunc_normal_", tensor, mean, std, a, b, generator)
 
 
 def _orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
@@ -143,7 +143,7 @@ def _orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = 
     refused = isinstance(tensor, Tensor) and tensor.dtype in (torch.bfloat16, torch.float16)  # by torch, but not by us
     if not refused and _now(torch_stream.fill_orthogonal, tensor, gain, generator):
         return tensor
-    return _TORCH["orthogonal_"](tensor, gain, generator)
+    return _torch("orthogonal_", tensor, gain, generator)
 
 
 def _sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
@@ -151,7 +151,12 @@ def _sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gene
         return _fill(tensor, laws.sparse(tensor.shape, sparsity, std))
     if _now(torch_stream.fill_sparse, tensor, sparsity, std, generator):
         return tensor
-    return _TORCH["sparse_"](tensor, sparsity, std, generator)
+    return _torch("sparse_", tensor, sparsity, std, generator)
+
+
+def _torch(name: str, tensor: Tensor, *arguments: Any) -> Tensor:
+    _TORCH[name](tensor, *arguments)
+    return tensor
 
 
 def _now(fill: Callable[..., bool], tensor: Tensor, *arguments: Any) -> bool:

@@ -8,7 +8,7 @@ from fastinit.parameters import Owned, owned_parameters
 
 
 class ParameterKeys:
-    """For any tensor the number of the parameter whose memory it lies in, and the seed and offset of that name's key."""
+    """For any tensor the number of the parameter in whose memory it lies, and the seed and offset of its name's key."""
 
     def __init__(self, model: nn.Module, key: Key) -> None:
         self._model = model
@@ -23,9 +23,9 @@ class ParameterKeys:
             name = self._name_of(tensor)
         if name is None:
             raise RuntimeError(
-                "in fastinit.batched with a key, random numbers are for the model's parameters, by their names, and this "
-                f"fill is of a tensor of shape {tuple(tensor.shape)} that is no part of one: fill it before the block, or "
-                "in a call that is given a Key"
+                "in fastinit.batched with a key, random numbers are for the model's parameters, by their names, and "
+                f"this fill is of a tensor of shape {tuple(tensor.shape)} that is no part of one: fill it before the "
+                "block, or in a call that is given a Key"
             )
         if name not in self._numbers:
             self._numbers[name] = len(self._numbers)
@@ -58,11 +58,12 @@ def _is_there(owned: Owned) -> bool:
 
 def _storage(tensor: Tensor) -> int:
     """Return the number of its storage, without the notice that a block of fastinit.batched takes of who asks."""
-    return torch._C.TensorBase.untyped_storage(tensor)._cdata
+    number: int = torch._C.TensorBase.untyped_storage(tensor)._cdata
+    return number
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
     """Return the first and last byte of its elements."""
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    begin = tensor.storage_offset() * tensor.itemsize
-    return begin, begin + last * tensor.itemsize
+    begin = int(tensor.storage_offset()) * tensor.itemsize
+    return begin, begin + int(last) * tensor.itemsize
