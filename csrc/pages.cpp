@@ -39,14 +39,6 @@ c10::DataPtr map(size_t bytes) {
   return {begin + before, new Mapping{begin + before, used}, unmap, at::kCPU};
 }
 
-// Null where it is too small, or the kernel has none to give.
-c10::Storage map_storage(size_t bytes) {
-  c10::DataPtr data = bytes < kHugePage ? c10::DataPtr() : map(bytes);
-  if (!data) return {};
-  return c10::Storage(c10::Storage::use_byte_size_t(), bytes, std::move(data), c10::GetCPUAllocator(),
-                      /*resizable=*/true);
-}
-
 }  // namespace
 
 at::Tensor tensor_in(c10::Storage storage, at::ScalarType dtype, at::IntArrayRef sizes, at::IntArrayRef strides,
@@ -58,18 +50,18 @@ at::Tensor tensor_in(c10::Storage storage, at::ScalarType dtype, at::IntArrayRef
   return tensor;
 }
 
-at::Tensor new_tensor(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype) {
-  c10::Storage storage = map_storage(at::detail::computeStorageNbytes(sizes, strides, at::elementSize(dtype)));
-  if (!storage) return at::empty_strided(sizes, strides, dtype);
+at::Tensor new_huge_tensor(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype) {
+  const size_t bytes = at::detail::computeStorageNbytes(sizes, strides, at::elementSize(dtype));
+  c10::DataPtr data = bytes < kHugePage ? c10::DataPtr() : map(bytes);
+  if (!data) return {};
+  c10::Storage storage(c10::Storage::use_byte_size_t(), bytes, std::move(data), c10::GetCPUAllocator(),
+                       /*resizable=*/true);
   return tensor_in(std::move(storage), dtype, sizes, strides, 0);
 }
 
-at::Tensor new_huge_tensor(at::IntArrayRef sizes, at::ScalarType dtype) {
-  c10::Storage storage = map_storage(at::detail::computeStorageNbytesContiguous(sizes, at::elementSize(dtype)));
-  if (!storage) return {};
-  at::Tensor tensor = tensor_in(std::move(storage), dtype, {0}, {1}, 0);
-  tensor.unsafeGetTensorImpl()->set_sizes_contiguous(sizes);
-  return tensor;
+at::Tensor new_tensor(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype) {
+  at::Tensor tensor = new_huge_tensor(sizes, strides, dtype);
+  return tensor.defined() ? tensor : at::empty_strided(sizes, strides, dtype);
 }
 
 bool is_huge(const c10::DataPtr& data) { return data.get_deleter() == unmap; }

@@ -9,8 +9,8 @@ namespace fastinit {
 // lies.
 at::Tensor new_tensor(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype);
 
-// The same of a contiguous tensor that is large enough for huge pages, and an undefined tensor for others.
-at::Tensor new_huge_tensor(at::IntArrayRef sizes, at::ScalarType dtype);
+// The same of a tensor that is large enough for huge pages; of others, and where there is no memory, an undefined one.
+at::Tensor new_huge_tensor(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype);
 
 // Whether the memory is of such a tensor.
 bool is_huge(const c10::DataPtr& data);

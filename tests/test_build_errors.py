@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_torch
 ROOT = Path(__file__).parent.parent
 
 

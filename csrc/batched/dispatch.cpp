@@ -2,10 +2,12 @@
 #include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/EmptyTensor.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/DefaultDtype.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/core/impl/TorchDispatchModeTLS.h>
+#include <c10/util/strides.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -148,8 +150,10 @@ bool make_in_huge_pages(const c10::OperatorHandle& op, Stack* stack) {
   if (!usual) return false;
   const c10::List<int64_t> list = arguments[0].toIntList();
   const at::DimVector sizes(list.begin(), list.end());
+  if (std::any_of(sizes.begin(), sizes.end(), [](int64_t size) { return size < 0; })) return false;  // an error
   const at::ScalarType dtype = c10::dtype_or_default(arguments[1].toOptional<at::ScalarType>());
-  at::Tensor made = new_huge_tensor(sizes, dtype);
+  at::detail::computeStorageNbytesContiguous(sizes, c10::elementSize(dtype));  // torch's words for one too large
+  at::Tensor made = new_huge_tensor(sizes, c10::contiguous_strides(sizes), dtype);
   if (!made.defined()) return false;
   torch::jit::drop(*stack, arguments.size());
   stack->emplace_back(std::move(made));
