@@ -30,14 +30,13 @@ def test_every_step_after_every_fill() -> None:
 
 @pytest.mark.slow
 def test_every_step_after_every_fill_often() -> None:
-    for seed in range(2, 22):
+    for seed in range(2, 6):
         compare(pairs(seed))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 6))
-def test_thousands_of_programs(seed: int) -> None:
-    fuzz(seed, count=2500)
+def test_thousands_of_programs() -> None:
+    fuzz(seed=2, count=2500)
 
 
 @pytest.mark.one_torch
