@@ -4,16 +4,19 @@ Which calls are fills is decided where all of them pass, in torch's dispatcher: 
 number of times that depends on the values, or that write bit by bit, are replaced by name while a block is open.
 """
 
+import operator
 import os
 import threading
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 import torch.utils.dlpack
 from torch import Generator, Tensor, nn
+from torch._C._dynamo import eval_frame
+from torch.compiler import is_compiling
 from torch.nn import init as torch_init
 
 from fastinit import _C, laws, torch_stream
@@ -41,10 +44,13 @@ class batched(ContextDecorator):
     With a key, the numbers do not depend on torch's generator: a fill of a parameter of `model` has the key
     `key.fold_in(name)`, as in `init_model_`, and after n random fills of the same parameter in this block that were not
     overwritten unseen, `key.fold_in(name).fold_in(n)`. Elements are numbered in the tensor that is filled, which may be
-    a part of the parameter. A random fill of anything else, and one with a torch.Generator, is a RuntimeError.
+    a part of the parameter. A random fill of anything else, and one with a torch.Generator, is a RuntimeError. Names
+    are those when the block begins; a tensor that had none then is looked for in the model as it is now.
 
-    A block belongs to its thread. Blocks without a key within one another are one block; around and within a block with
-    a key, what is recorded runs when the inner block begins and ends.
+    A block belongs to its thread, where blocks end in the reverse of the order in which they began. Blocks without a
+    key within one another are one block; around and within a block with a key, what is recorded runs when the inner
+    block begins and ends. An `async def` and a generator function take a block inside: decorated, they would run after
+    it.
 
     Limits: who took a tensor's address (`numpy()`, `data_ptr()`) before the block, reads memory without torch's
     dispatcher through a const pointer in C++, or looks from another thread, sees fills when the block ends.
@@ -61,9 +67,7 @@ class batched(ContextDecorator):
         if key is not None and model is None:
             raise TypeError("key needs a model, for the names of its parameters: fastinit.batched(model, key=...)")
         self._model = model
-        self._key = Key(key) if isinstance(key, int) else key
-        if self._key is not None and not isinstance(self._key, Key):
-            raise TypeError(f"key must be an integer in [0, 2**64), a fastinit.Key or None, got {key!r}")
+        self._key = key if key is None or isinstance(key, Key) else _as_key(key)
         self._open = 0
         self._counts = (0, 0, 0)
 
@@ -84,10 +88,11 @@ class batched(ContextDecorator):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        _C.batched_counts()  # an error where this thread has no block: then there is nothing to undo
         try:
             self._counts = _C.batched_leave()
-            self._open -= 1
         finally:
+            self._open -= 1
             _restore()
 
     @property
@@ -109,24 +114,45 @@ class batched(ContextDecorator):
         return _C.batched_counts() if self._open else self._counts
 
 
+def _as_key(key: SupportsIndex) -> Key:
+    try:
+        seed = operator.index(key)
+    except TypeError:
+        raise TypeError(f"key must be an integer in [0, 2**64), a fastinit.Key or None, got {key!r}") from None
+    return Key(seed)
+
+
 # ---- What is replaced while a block is open, anywhere: elsewhere it does as ever
 
 
-def _gives_address(name: str) -> Callable[..., Any]:
-    """Return the method of this name; its caller may look at the memory whenever it likes from then on."""
+def _gives_address(before: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method in place of this one, for tensors whose memory its caller may look at whenever it likes."""
 
     def method(tensor: Tensor, *arguments: Any, **named: Any) -> Any:
-        _C.batched_pin(tensor)
-        return _TORCH[name](tensor, *arguments, **named)
+        if not is_compiling():  # a graph's own calls come to the dispatcher
+            _C.batched_pin(tensor)
+        return before(tensor, *arguments, **named)
 
+    return _never_compiled(method)
+
+
+def _tolist(before: Callable[..., Any]) -> Callable[..., Any]:
+    def tolist(tensor: Tensor) -> Any:
+        if not is_compiling():
+            _C.batched_settle(tensor)
+        return before(tensor)
+
+    return _never_compiled(tolist)
+
+
+def _never_compiled(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Say so to torch.compile: what it makes calls the method of this name, which it would compile, and so on."""
+    skip = eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.DEFAULT)
+    eval_frame.set_code_exec_strategy(method.__code__, skip)
     return method
 
 
-def _tolist(tensor: Tensor) -> Any:
-    _C.batched_settle(tensor)
-    return _TORCH["tolist"](tensor)
-
-
+# By name, and not within others: pickled within a block, they can be loaded anywhere.
 def _no_grad_trunc_normal_(
     tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None = None
 ) -> Tensor:
@@ -137,7 +163,7 @@ def _no_grad_trunc_normal_(
     return _torch("_no_grad_trunc_normal_", tensor, mean, std, a, b, generator)
 
 
-def _orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     if _by_key(tensor, generator):
         return _fill(tensor, laws.orthogonal(tensor.shape, gain))
     refused = isinstance(tensor, Tensor) and tensor.dtype in (torch.bfloat16, torch.float16)  # by torch, but not by us
@@ -146,7 +172,7 @@ def _orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = 
     return _torch("orthogonal_", tensor, gain, generator)
 
 
-def _sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
     if _by_key(tensor, generator):
         return _fill(tensor, laws.sparse(tensor.shape, sparsity, std))
     if _now(torch_stream.fill_sparse, tensor, sparsity, std, generator):
@@ -186,17 +212,22 @@ def _fill(tensor: Tensor, law: Law) -> Tensor:
     return tensor
 
 
+def _in_place_of(name: str, function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """Return a function that says what to put in place of torch's: a library's own, such as a guard's, stays."""
+    return lambda before: function if before is _TORCH[name] else before
+
+
+_TORCH = {name: getattr(torch_init, name) for name in ("_no_grad_trunc_normal_", "orthogonal_", "sparse_")}
 # torch tells who takes an address for writing while fills wait; these do so when none do, or for reading.
 _REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
-    *((Tensor, name, _gives_address(name)) for name in ("data_ptr", "numpy", "untyped_storage", "__dlpack__")),
-    (torch.utils.dlpack, "to_dlpack", _gives_address("to_dlpack")),
+    *((Tensor, name, _gives_address) for name in ("data_ptr", "numpy", "untyped_storage", "__dlpack__")),
+    (torch.utils.dlpack, "to_dlpack", _gives_address),
     (Tensor, "tolist", _tolist),
-    (torch_init, "_no_grad_trunc_normal_", _no_grad_trunc_normal_),
-    (torch_init, "orthogonal_", _orthogonal_),
-    (torch_init, "sparse_", _sparse_),
+    (torch_init, "_no_grad_trunc_normal_", _in_place_of("_no_grad_trunc_normal_", _no_grad_trunc_normal_)),
+    (torch_init, "orthogonal_", _in_place_of("orthogonal_", orthogonal_)),
+    (torch_init, "sparse_", _in_place_of("sparse_", sparse_)),
 )
-_TORCH: dict[str, Any] = {}  # what they replace
-_inherited: set[str] = set()  # of them, what is not the owner's own
+_placed: list[tuple[Any, str, Any, Any]] = []  # owner, name, ours, and the owner's own before, if it had one
 _open = 0  # blocks in the process
 _lock = threading.Lock()
 
@@ -216,11 +247,10 @@ def _replace() -> None:
         _open += 1
         if _open > 1:
             return
-        for owner, name, function in _REPLACED:
-            _TORCH[name] = getattr(owner, name)
-            if name not in vars(owner):
-                _inherited.add(name)
-            setattr(owner, name, function)
+        for owner, name, make in _REPLACED:
+            ours = make(getattr(owner, name))
+            _placed.append((owner, name, ours, vars(owner).get(name)))
+            setattr(owner, name, ours)
 
 
 def _restore() -> None:
@@ -229,10 +259,11 @@ def _restore() -> None:
         _open -= 1
         if _open > 0:
             return
-        for owner, name, function in _REPLACED:
-            if vars(owner).get(name) is not function:
+        for owner, name, ours, before in _placed:
+            if vars(owner).get(name) is not ours:
                 continue  # someone has put another in its place since
-            if name in _inherited:
+            if before is None:
                 delattr(owner, name)
             else:
-                setattr(owner, name, _TORCH[name])
+                setattr(owner, name, before)
+        _placed.clear()
