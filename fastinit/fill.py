@@ -2,14 +2,15 @@
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import RLock
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastinit import _ops
+from fastinit import _C, _ops
+from fastinit.batching import batched
 from fastinit.key import Key, KeyShard
 from fastinit.laws import KEYLESS
 from fastinit.parameters import is_plain
@@ -85,7 +86,8 @@ def seeded(key: Key) -> Iterator[None]:
         state = generator.get_state()
         try:
             generator.manual_seed(key.seed)
-            yield
+            with batched() if _C.batched_stream() == "keyed" else nullcontext():  # not the numbers of that block's key
+                yield
         finally:
             generator.set_state(state)
 

@@ -94,6 +94,8 @@ def in_stream(generator: Generator) -> Generator:
     """Return the generator as given, or where the keyed stream is in force a Key drawn from it."""
     if isinstance(generator, KEYED) or current_stream() == "torch":
         return generator
+    if not torch.compiler.is_compiling() and _C.batched_stream() == "keyed":
+        return generator  # the block has a key
     return Key(_drawn_seed(generator))
 
 

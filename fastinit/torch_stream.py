@@ -107,9 +107,13 @@ def fill_orthogonal(tensor: Tensor, gain: float, generator: torch.Generator | No
 
 
 def _is_refused_as_narrow(tensor: Tensor) -> bool:
-    """Say whether torch would refuse the tensor for its type alone. In an autocast it draws in that very type."""
+    """Say whether torch would refuse the tensor for its type alone. In an autocast it draws in that very type.
+
+    In a block with a key no generator draws, and no type of floats is refused.
+    """
     return (
         _is_ours(tensor)
+        and _C.batched_stream() != "keyed"
         and isinstance(tensor, Tensor)
         and tensor.dtype in _NARROW
         and tensor.is_cpu

@@ -46,12 +46,14 @@ def test_every_law_by_the_parameters_name(law: str, dtype: torch.dtype) -> None:
             assert found.equal(expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("law", LAWS)
-def test_fastinits_own_functions_are_keyed_too(law: str) -> None:
-    model = nn.Linear(37, 11)
+def test_fastinits_own_functions_are_keyed_too(law: str, dtype: torch.dtype) -> None:
+    model = nn.Linear(37, 11, dtype=dtype)
     with fastinit.batched(model, key=KEY):
         getattr(fastinit, law)(model.weight, *LAWS[law])
-    torch.testing.assert_close(model.weight.detach(), keyed("weight", (11, 37), law, *LAWS[law]), rtol=0, atol=1e-6)
+    expected = keyed("weight", (11, 37), law, *LAWS[law], dtype=dtype)
+    torch.testing.assert_close(model.weight.detach(), expected, rtol=0, atol=1e-6 if dtype == torch.float32 else 0.01)
 
 
 def test_a_function_that_was_imported_by_name() -> None:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from batched_keyed import KEY, dirty, init, keyed
@@ -11,7 +12,7 @@ from small_model import Small, on_meta, same, values
 from torch import Tensor, nn
 
 import fastinit
-from fastinit import Key
+from fastinit import Key, Recipe, Rule
 
 # Errors: nothing is written
 
@@ -105,6 +106,32 @@ def test_a_call_that_is_given_a_key_keeps_it() -> None:
     assert other.equal(fastinit.normal_(torch.empty(20), generator=Key(9)))
 
 
+def own_normal_(tensor: Tensor) -> None:
+    nn.init.normal_(tensor)
+
+
+@pytest.mark.parametrize("make", [Small, on_meta])
+def test_a_whole_model_that_is_given_a_key_keeps_it(make: Callable[[], nn.Module]) -> None:
+    """A callable's numbers too, which come from torch's generator, seeded for the while."""
+    recipe = Recipe([Rule(own_normal_, params="weight"), Rule(fastinit.uniform_)])
+    expected, model, state = make(), make(), torch.get_rng_state()
+    fastinit.init_model_(expected, recipe, key=9, buffers="reset")
+    with fastinit.batched(model, key=KEY):
+        fastinit.init_model_(model, recipe, key=9, buffers="reset")
+    assert same(values(model), values(expected)) and torch.get_rng_state().equal(state)
+
+
+def test_the_keyed_stream_draws_no_keys_within() -> None:
+    model, state = nn.Linear(7, 5), torch.get_rng_state()
+    with fastinit.batched(model, key=KEY), fastinit.stream("keyed"):
+        fastinit.normal_(model.weight)
+        with pytest.raises(RuntimeError, match="generator"):
+            fastinit.uniform_(model.bias, generator=torch.Generator())
+        with pytest.raises(RuntimeError, match="no part"):
+            fastinit.normal_(torch.empty(3))
+    assert model.weight.equal(keyed("weight", (5, 7))) and torch.get_rng_state().equal(state)
+
+
 @pytest.mark.parametrize("key", [0, KEY])
 def test_a_key_without_a_model(key: int | Key) -> None:
     with pytest.raises((TypeError, ValueError), match="model"):
@@ -123,7 +150,31 @@ def test_a_model_that_is_none(model: Any) -> None:
         fastinit.batched(model, key=0)
 
 
+def test_an_integer_of_numpys_is_one() -> None:
+    model = nn.Linear(7, 5)
+    with fastinit.batched(model, key=np.int64(KEY.seed)):
+        nn.init.normal_(model.weight)
+    assert model.weight.equal(keyed("weight", (5, 7)))
+
+
 # Models that change
+
+
+@pytest.mark.parametrize("what", ["an error", "a new parameter"])
+def test_looking_for_a_name_is_not_looking_at_values(what: str) -> None:
+    """A dead fill stays one, and what is filled afterwards is recorded as before."""
+    model = nn.Linear(7, 5)
+    with fastinit.batched(model, key=KEY) as block:
+        nn.init.normal_(model.weight)
+        if what == "an error":
+            with pytest.raises(RuntimeError):
+                torch.empty(3).normal_()
+        else:
+            model.bias = nn.Parameter(torch.empty(5))
+            nn.init.uniform_(model.bias)
+        nn.init.normal_(model.weight)
+        assert block.computed == 0
+    assert model.weight.equal(keyed("weight", (5, 7)))
 
 
 def test_parameters_replaced_inside() -> None:
