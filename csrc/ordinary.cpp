@@ -14,18 +14,27 @@ constexpr c10::DispatchKeySet kOrdinaryKeys =
                          c10::DispatchKey::BackendSelect}) |
     c10::autocast_dispatch_keyset;
 
-bool only_ordinary(c10::DispatchKeySet keys) { return (keys.raw_repr() & ~kOrdinaryKeys.raw_repr()) == 0; }
+// By the bits: the difference of sets of keys leaves the bits of devices where they are.
+bool only_ordinary(c10::DispatchKeySet keys, c10::DispatchKeySet beside) {
+  return (keys.raw_repr() & ~(kOrdinaryKeys | beside).raw_repr()) == 0;
+}
 
 }  // namespace
 
+bool has_ordinary_keys(const at::Tensor& t, c10::DispatchKeySet beside) { return only_ordinary(t.key_set(), beside); }
+
 bool has_ordinary_elements(const at::Tensor& t, c10::DispatchKeySet devices) {
-  return t.defined() && only_ordinary(t.key_set() - devices) && t.numel() > 0 && !t.is_inference() &&
+  return t.defined() && has_ordinary_keys(t, devices) && t.numel() > 0 && !t.is_inference() &&
          !torch::autograd::isFwGradDefined(t) && t.has_storage() && t.storage().nbytes() > 0 && elements_apart(t);
 }
 
+bool only_ordinary_keys_included(c10::DispatchKeySet beside) {
+  return only_ordinary(c10::impl::tls_local_dispatch_key_set().included_, beside);
+}
+
 bool calls_are_ordinary(c10::DispatchKeySet beside) {
-  return only_ordinary(c10::impl::tls_local_dispatch_key_set().included_ - beside) &&
-         !c10::impl::TorchDispatchModeTLS::any_modes_set() && !c10::InferenceMode::is_enabled();
+  return only_ordinary_keys_included(beside) && !c10::impl::TorchDispatchModeTLS::any_modes_set() &&
+         !c10::InferenceMode::is_enabled();
 }
 
 bool counts_versions() {

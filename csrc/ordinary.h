@@ -13,6 +13,10 @@ bool is_ordinary(const at::Tensor& tensor, c10::DispatchKeySet beside = {});
 bool has_ordinary_elements(const at::Tensor& tensor, c10::DispatchKeySet devices = {});
 bool calls_are_ordinary(c10::DispatchKeySet beside = {});
 
+// The parts of those: whether torch's dispatcher goes to the CPU's kernels, but for autograd and autocast.
+bool has_ordinary_keys(const at::Tensor& tensor, c10::DispatchKeySet beside = {});
+bool only_ordinary_keys_included(c10::DispatchKeySet beside = {});
+
 // Whether what is written in place is counted in the tensor's version here.
 bool counts_versions();
 

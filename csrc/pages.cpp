@@ -6,37 +6,35 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <memory>
-
 namespace fastinit {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;  // the same on x86-64 and, with 4 KB pages, on aarch64
 
-struct Mapping {
-  void* data;
-  size_t bytes;
-};
+const size_t kPage = sysconf(_SC_PAGESIZE);
 
-void unmap(void* mapping) {
-  const std::unique_ptr<Mapping> owned(static_cast<Mapping*>(mapping));
-  munmap(owned->data, owned->bytes);
+// The page before the memory holds the bytes of both: torch copies on write only what its address alone can free.
+void unmap(void* data) {
+  char* const header = static_cast<char*>(data) - kPage;
+  munmap(header, *reinterpret_cast<const size_t*>(header));
 }
 
 // Fresh memory that starts at a huge page, advised to lie in them; null where the kernel has none to give. Where it
 // refuses the advice, the pages are small ones.
 c10::DataPtr map(size_t bytes) {
-  const size_t reserved = bytes + kHugePage;
+  const size_t used = (bytes + kPage - 1) / kPage * kPage, reserved = used + kHugePage;
   void* start = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (start == MAP_FAILED) return {};
-  const size_t page = sysconf(_SC_PAGESIZE);
-  char* const begin = static_cast<char*>(start);
-  const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
-  const size_t used = (bytes + page - 1) / page * page;
-  if (before > 0) munmap(begin, before);
-  if (before + used < reserved) munmap(begin + before + used, reserved - before - used);
-  madvise(begin + before, used, MADV_HUGEPAGE);
-  return {begin + before, new Mapping{begin + before, used}, unmap, at::kCPU};
+  char* const first = static_cast<char*>(start);
+  const size_t beyond = (reinterpret_cast<uintptr_t>(first) + kPage) % kHugePage;
+  const size_t unused = (kHugePage - beyond) % kHugePage;
+  char* const header = first + unused;
+  char* const data = header + kPage;
+  if (unused > 0) munmap(first, unused);
+  if (unused + kPage < kHugePage) munmap(data + used, kHugePage - unused - kPage);
+  *reinterpret_cast<size_t*>(header) = kPage + used;
+  madvise(data, used, MADV_HUGEPAGE);
+  return {data, data, unmap, at::kCPU};
 }
 
 }  // namespace

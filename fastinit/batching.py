@@ -16,6 +16,7 @@ import torch
 import torch.utils.dlpack
 from torch import Generator, Tensor, nn
 from torch._C._dynamo import eval_frame
+from torch._ops import HigherOrderOperator
 from torch.compiler import is_compiling
 from torch.nn import init as torch_init
 
@@ -145,6 +146,18 @@ def _tolist(before: Callable[..., Any]) -> Callable[..., Any]:
     return _never_compiled(tolist)
 
 
+def _higher_order(before: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call of a Python operator, which knows neither a block's dispatch key nor what it will look at."""
+
+    def call(operator: HigherOrderOperator, /, *arguments: Any, **named: Any) -> Any:
+        if _C.batched_stream() is None:
+            return before(operator, *arguments, **named)
+        with _C.Aside(None):
+            return before(operator, *arguments, **named)
+
+    return _never_compiled(call)
+
+
 def _never_compiled(method: Callable[..., Any]) -> Callable[..., Any]:
     """Say so to torch.compile: what it makes calls the method of this name, which it would compile, and so on."""
     skip = eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.DEFAULT)
@@ -221,7 +234,8 @@ _TORCH = {name: getattr(torch_init, name) for name in ("_no_grad_trunc_normal_",
 # torch tells who takes an address for writing while fills wait; these do so when none do, or for reading.
 _REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     *((Tensor, name, _gives_address) for name in ("data_ptr", "numpy", "untyped_storage", "__dlpack__")),
-    (torch.utils.dlpack, "to_dlpack", _gives_address),
+    *((owner, "to_dlpack", _gives_address) for owner in (torch, torch.utils.dlpack)),
+    (HigherOrderOperator, "__call__", _higher_order),
     (Tensor, "tolist", _tolist),
     (torch_init, "_no_grad_trunc_normal_", _in_place_of("_no_grad_trunc_normal_", _no_grad_trunc_normal_)),
     (torch_init, "orthogonal_", _in_place_of("orthogonal_", orthogonal_)),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import Parameter, is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from fastinit import _C
 from fastinit.selection import RecipeError
 
 # Modules that hold another under a name of their own, which is no part of its parameters' names. Looked up
@@ -179,17 +180,11 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
         storage: int = tensor.untyped_storage()._cdata
         start = _META + storage * _STRETCH + int(tensor.storage_offset()) * tensor.itemsize
     else:
-        start = _address(tensor)
+        start = _C.address(tensor)
     if tensor.is_contiguous():  # as empty ones are
         return start, start + tensor.nbytes
     steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return start, start + (steps + 1) * tensor.itemsize
-
-
-def _address(tensor: Tensor) -> int:
-    """Return data_ptr(), but where there is memory without having a block of fastinit.batched run what waits for it."""
-    storage: int = torch._C._data_address(tensor)  # type: ignore[attr-defined]
-    return storage + int(tensor.storage_offset()) * tensor.itemsize if storage else tensor.data_ptr()
 
 
 def _shared_memory(one: Tensor, other: Tensor) -> Literal["all", "some", "none"]:
@@ -217,4 +212,4 @@ def _bytes_of(tensor: Tensor, marks: Tensor, origin: int) -> Tensor:
     """Return the tensor's entries of `marks`, which has one for each byte from address `origin` on."""
     strides = [stride * tensor.itemsize for stride in tensor.stride()]
     sizes = [size if stride else 1 for size, stride in zip(tensor.shape, strides, strict=True)]
-    return marks.as_strided((*sizes, tensor.itemsize), (*strides, 1), _address(tensor) - origin)
+    return marks.as_strided((*sizes, tensor.itemsize), (*strides, 1), _C.address(tensor) - origin)

@@ -78,15 +78,20 @@ void fill_parameter(const at::Tensor& tensor, int64_t law, const std::array<doub
   count_version(tensor);
 }
 
-// Python's `with`: within it calls are as without the block. `succeeded` says that the tensor was overwritten.
+// Python's `with`: within it calls are as without the block. `succeeded` says that the tensor was overwritten. Without
+// one, nothing is left pending.
 class Aside {
  public:
-  explicit Aside(at::Tensor tensor) : tensor_(std::move(tensor)) {}
+  explicit Aside(std::optional<at::Tensor> tensor) : tensor_(std::move(tensor)) {}
   void enter() {
     Block& block = open_block();
-    if (tensor_.defined() && tensor_.has_storage()) {
+    {
       const py::gil_scoped_release released;
-      overwriting_.emplace(block.pending, tensor_);
+      if (!tensor_) {
+        block.pending.settle_all();
+      } else if (tensor_->has_storage()) {
+        overwriting_.emplace(block.pending, *tensor_);
+      }
     }
     c10::impl::tls_set_dispatch_key_included(kKey, false);
   }
@@ -99,7 +104,7 @@ class Aside {
   }
 
  private:
-  at::Tensor tensor_;
+  std::optional<at::Tensor> tensor_;
   std::optional<Overwriting> overwriting_;
 };
 
@@ -127,12 +132,13 @@ void bind(py::module_& m) {
   m.def("batched_settle", torch::wrap_pybind_function(settle));
   m.def("batched_pin", torch::wrap_pybind_function(pin));
   m.def("batched_fill_parameter", torch::wrap_pybind_function(fill_parameter));
+  m.def("address", [](const at::Tensor& tensor) { return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()); });
   m.def("batched_stream", []() -> py::object {
     if (innermost == nullptr || !c10::impl::tls_is_dispatch_key_included(kKey)) return py::none();
     return py::str(innermost->is_keyed() ? "keyed" : "torch");
   });
   py::class_<Aside>(m, "Aside")
-      .def(py::init<at::Tensor>())
+      .def(py::init<std::optional<at::Tensor>>())
       .def(
           "__enter__",
           [](Aside& aside) -> Aside& {

@@ -1,8 +1,7 @@
 // A block of fastinit.batched, from where it begins to where it ends: it belongs to one thread.
 #pragma once
 
-#include <ATen/core/LegacyTypeDispatch.h>
-#include <c10/core/DispatchKey.h>
+#include <c10/core/DispatchKeySet.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <pybind11/pybind11.h>
 
@@ -13,13 +12,14 @@
 namespace fastinit::batched {
 
 // Included in a thread's dispatch keys while a block is open, so that every call of an operator comes to our fallback
-// first. torch keeps the key for deferred initialisation outside of torch, and has nothing registered for it.
-inline constexpr c10::DispatchKey kKey = c10::DispatchKey::DeferredInit;
+// first. torch has nothing registered for it but in tests of its own. The key that it keeps for deferred initialisation
+// outside of torch would not do: torch.tensor excludes that one while it reads the tensors in a list.
+inline constexpr c10::DispatchKey kKey = c10::DispatchKey::TESTING_ONLY_GenericMode;
 
-// While it lives, calls of this thread go by autograd and by us.
+// While it lives, calls of this thread go by us, autograd, and whatever modes, transforms and tracers it is in.
 struct Plainly {
-  at::AutoDispatchBelowADInplaceOrView below;
-  c10::impl::ExcludeDispatchKeyGuard unseen{kKey};
+  const c10::impl::ForceDispatchKeyGuard only{
+      c10::default_included_set, c10::default_excluded_set | c10::autograd_dispatch_keyset_with_ADInplaceOrView};
 };
 
 struct Block {

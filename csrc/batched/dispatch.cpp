@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "../ordinary.h"
 #include "../pages.h"
 #include "block.h"
 #include "record.h"
@@ -47,10 +48,16 @@ const std::unordered_set<std::string> kMaking = {"aten::zeros",          "aten::
                                                  "aten::new_empty",      "aten::new_empty_strided",
                                                  "aten::empty_strided",  "aten::normal.float_float"};
 
+bool is_of_tensors(const c10::Argument& argument) { return argument.type()->isSubtypeOf(*c10::TensorType::get()); }
+
+// Of one tensor: where there are others, they may tell where to cut it, as in tensor_split.
 bool views(const c10::FunctionSchema& schema) {
+  int64_t tensors = 0;
   for (const c10::Argument& argument : schema.arguments()) {
     if (argument.alias_info() != nullptr && argument.alias_info()->isWrite()) return false;
+    if (is_of_tensors(argument)) ++tensors;
   }
+  if (tensors > 1) return false;
   for (const c10::Argument& result : schema.returns()) {
     if (result.alias_info() == nullptr) return false;
   }
@@ -84,9 +91,7 @@ const Known& known(const c10::OperatorHandle& op) {
     const bool writes = std::any_of(arguments.begin(), arguments.end(), [](const c10::Argument& argument) {
       return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
     });
-    const bool makes = std::none_of(arguments.begin(), arguments.end(), [](const c10::Argument& argument) {
-      return argument.type()->isSubtypeOf(*c10::TensorType::get());
-    });
+    const bool makes = std::none_of(arguments.begin(), arguments.end(), is_of_tensors);
     of_op.draws = writes || makes;
     of_op.may_draw = !of_op.draws;
   }
@@ -95,10 +100,16 @@ const Known& known(const c10::OperatorHandle& op) {
 
 // ---- Who looks at what
 
+// Of tensors that are their storage's elements and no more.
+constexpr c10::DispatchKeySet kPlain({c10::DispatchKey::CUDA, c10::DispatchKey::AutogradCUDA, c10::DispatchKey::Meta,
+                                      c10::DispatchKey::AutogradMeta, c10::DispatchKey::Conjugate,
+                                      c10::DispatchKey::Negative});
+
 void settle_for(Pending& pending, const at::Tensor& tensor) {
   if (!tensor.defined()) return;
-  const bool stands_for_others = !tensor.has_storage() || tensor.key_set().has(c10::DispatchKey::Python);
-  if (stands_for_others) return pending.settle_all();  // sparse ones, for instance, and Python's own
+  // sparse ones, for instance, quantized ones with their scales, and Python's own
+  const bool stands_for_others = !tensor.has_storage() || !has_ordinary_keys(tensor, kPlain);
+  if (stands_for_others) return pending.settle_all();
   pending.settle(tensor.storage().unsafeGetStorageImpl());
 }
 
@@ -143,15 +154,16 @@ bool make_in_huge_pages(const c10::OperatorHandle& op, Stack* stack) {
   const auto device = arguments[3].toOptional<c10::Device>();
   const auto layout = arguments[2].toOptional<c10::Layout>();
   const auto format = arguments[5].toOptional<c10::MemoryFormat>();
-  const bool usual = c10::device_or_default(device).is_cpu() && c10::layout_or_default(layout) == at::kStrided &&
-                     !arguments[4].toOptional<bool>().value_or(false) &&
+  const at::ScalarType dtype = c10::dtype_or_default(arguments[1].toOptional<at::ScalarType>());
+  const bool usual = only_ordinary_keys_included(c10::DispatchKeySet(kKey)) &&
+                     c10::device_or_default(device).is_cpu() && c10::layout_or_default(layout) == at::kStrided &&
+                     !arguments[4].toOptional<bool>().value_or(false) && !c10::isQIntType(dtype) &&
                      format.value_or(c10::MemoryFormat::Contiguous) == c10::MemoryFormat::Contiguous &&
                      arguments[0].isIntList() && !at::globalContext().deterministicAlgorithms();
   if (!usual) return false;
   const c10::List<int64_t> list = arguments[0].toIntList();
   const at::DimVector sizes(list.begin(), list.end());
   if (std::any_of(sizes.begin(), sizes.end(), [](int64_t size) { return size < 0; })) return false;  // an error
-  const at::ScalarType dtype = c10::dtype_or_default(arguments[1].toOptional<at::ScalarType>());
   at::detail::computeStorageNbytesContiguous(sizes, c10::elementSize(dtype));  // torch's words for one too large
   at::Tensor made = new_huge_tensor(sizes, c10::contiguous_strides(sizes), dtype);
   if (!made.defined()) return false;

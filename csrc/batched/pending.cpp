@@ -11,7 +11,8 @@
 namespace fastinit::batched {
 namespace {
 
-constexpr size_t kMostWaiting = 128;  // fills of one storage: each new one is compared with them
+constexpr size_t kMostWaiting = 128;                     // fills of one storage: each new one is compared with them
+constexpr int64_t kMostWaitingInAll = int64_t{1} << 16;  // a random fill holds 2.5 KB: its generator's state
 
 // Of the fills of one storage, in their order.
 int64_t level_of(const Place& place, const std::vector<Ready>& fills, size_t first) {
@@ -98,6 +99,8 @@ bool Pending::may_wait(const c10::Storage& storage) {
 }
 
 void Pending::add(const c10::Storage& storage, Record record) {
+  if (waiting_ == kMostWaitingInAll) settle_all();
+  if (const auto* draw = std::get_if<KeyedDraw>(&record.fill)) keep_order(*draw, storage);
   OfStorage& of = entry(storage);
   drop_covered(of, record.place);
   if (of.records.size() == kMostWaiting) settle(storage.unsafeGetStorageImpl());
@@ -124,6 +127,13 @@ Record* Pending::last_of(const c10::Storage& storage, const Place& place) {
   return nullptr;
 }
 
+void Pending::keep_order(const KeyedDraw& draw, const c10::Storage& storage) {
+  if (draw.parameter < 0) return;
+  const c10::StorageImpl*& last = last_of_[draw.parameter];
+  if (last != storage.unsafeGetStorageImpl()) settle(last);
+  last = storage.unsafeGetStorageImpl();
+}
+
 void Pending::count(KeyedDraw& draw) {
   if (draw.parameter < 0) return;
   const uint64_t earlier = live_[draw.parameter]++;
@@ -142,8 +152,12 @@ void Pending::take(OfStorage& of, std::vector<Ready>& fills) {
   }
   const size_t first = fills.size();
   for (Record& record : records) {
-    if (KeyedDraw* draw = std::get_if<KeyedDraw>(&record.fill)) count(*draw);
     const Place& place = record.place;
+    if (place.end > static_cast<int64_t>(alive->nbytes())) {  // freed by who had hold of the storage before the block
+      ++dead_;
+      continue;
+    }
+    if (KeyedDraw* draw = std::get_if<KeyedDraw>(&record.fill)) count(*draw);
     const int64_t level = level_of(place, fills, first);
     at::Tensor tensor = tensor_in(c10::Storage(alive), place.dtype, place.sizes, place.strides, place.offset);
     fills.push_back({std::move(record), std::move(tensor), level});
@@ -167,6 +181,7 @@ void Pending::settle_all() {
   if (empty()) return;
   std::vector<Ready> fills;
   for (auto& [address, of] : storages_) take(of, fills);
+  std::erase_if(storages_, [](const auto& item) { return !item.second.pinned; });  // the next time they are not there
   run(fills);
 }
 

@@ -85,6 +85,8 @@ class Pending {
   void add(const c10::Storage& storage, Record record);
   // The last fill of the very same elements, if nothing was recorded over them since.
   Record* last_of(const c10::Storage& storage, const Place& place);
+  // Fills of one parameter wait in one storage only, and so run in their order: before one, those elsewhere run.
+  void keep_order(const KeyedDraw& draw, const c10::Storage& storage);
   // Its key, as that of a fill which runs now.
   void count(KeyedDraw& draw);
 
@@ -117,7 +119,8 @@ class Pending {
   void sweep();
 
   std::unordered_map<const c10::StorageImpl*, OfStorage> storages_;
-  std::unordered_map<int64_t, uint64_t> live_;  // random fills of each parameter that have run
+  std::unordered_map<int64_t, uint64_t> live_;                    // random fills of each parameter that have run
+  std::unordered_map<int64_t, const c10::StorageImpl*> last_of_;  // the storage of its latest
   int64_t recorded_ = 0, computed_ = 0, dead_ = 0, waiting_ = 0;
   size_t sweep_at_ = 1024;
 };

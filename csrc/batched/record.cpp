@@ -253,6 +253,7 @@ void fill_by_key(Block& block, const at::Tensor& tensor, KeyedDraw draw) {
   if (may_record(block, tensor, kCuda)) return add(block, tensor, std::move(draw));
   const Plainly guard;
   block.pending.settle(tensor.storage().unsafeGetStorageImpl());
+  block.pending.keep_order(draw, tensor.storage());
   block.pending.count(draw);
   const Place place(tensor);
   const at::Tensor same = tensor_in(tensor.storage(), place.dtype, place.sizes, place.strides, place.offset);

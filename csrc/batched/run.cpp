@@ -16,7 +16,7 @@ namespace {
 // Elements after which the steps that follow a fill take their turn: they find them in cache.
 constexpr int64_t kPiece = int64_t{1} << 14;
 constexpr int64_t kLeastPart = int64_t{1} << 19;  // elements: a part may begin with a jump of the generator
-constexpr double kLeastUnit = 50'000.0;           // nanoseconds that are worth a thread's coming for them
+constexpr double kLeastUnit = 300'000.0;          // nanoseconds that are worth a thread's coming for them
 
 const TorchDraw* torch_draw(const Record& record) {
   const auto* draw = std::get_if<std::unique_ptr<TorchDraw>>(&record.fill);
