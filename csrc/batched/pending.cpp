@@ -129,9 +129,12 @@ Record* Pending::last_of(const c10::Storage& storage, const Place& place) {
 
 void Pending::keep_order(const KeyedDraw& draw, const c10::Storage& storage) {
   if (draw.parameter < 0) return;
-  const c10::StorageImpl*& last = last_of_[draw.parameter];
-  if (last != storage.unsafeGetStorageImpl()) settle(last);
-  last = storage.unsafeGetStorageImpl();
+  c10::StorageImpl* const now = storage.unsafeGetStorageImpl();
+  if (const auto last = last_of_.find(draw.parameter); last != last_of_.end()) {
+    const auto before = last->second.lock();
+    if (before.get() != now) settle(before.get());
+  }
+  last_of_.insert_or_assign(draw.parameter, storage.getWeakStorageImpl());
 }
 
 void Pending::count(KeyedDraw& draw) {

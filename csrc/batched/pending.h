@@ -119,8 +119,8 @@ class Pending {
   void sweep();
 
   std::unordered_map<const c10::StorageImpl*, OfStorage> storages_;
-  std::unordered_map<int64_t, uint64_t> live_;                    // random fills of each parameter that have run
-  std::unordered_map<int64_t, const c10::StorageImpl*> last_of_;  // the storage of its latest
+  std::unordered_map<int64_t, uint64_t> live_;  // random fills of each parameter that have run
+  std::unordered_map<int64_t, c10::weak_intrusive_ptr<c10::StorageImpl>> last_of_;  // the storage of its latest
   int64_t recorded_ = 0, computed_ = 0, dead_ = 0, waiting_ = 0;
   size_t sweep_at_ = 1024;
 };
