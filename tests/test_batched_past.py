@@ -89,6 +89,18 @@ def test_both_names_of_a_capsule() -> None:
             assert other.eq(1).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bits_of_a_nan(dtype: torch.dtype) -> None:
+    """Which they are depends on how torch's threads divide a tensor."""
+
+    def program() -> list[Tensor]:
+        nan = float("nan")
+        filled = torch.empty(40_003, dtype=dtype).fill_(nan).mul_(2)
+        return [filled, torch.empty(40_003, dtype=dtype).uniform_().mul_(nan).add_(-nan)]
+
+    succeeds(program)
+
+
 class Logs(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()

@@ -6,6 +6,7 @@
 #include <ATen/ops/empty_strided.h>
 #include <c10/core/GradMode.h>
 
+#include <cmath>
 #include <cstring>
 #include <optional>
 #include <unordered_map>
@@ -175,13 +176,15 @@ bool record_value(Block& block, const c10::OperatorHandle& op, const at::Tensor&
 
 // ---- Steps
 
+// A real number, or none, and not a NaN: which bits that has depends on where in a vector it is computed.
 bool is_number(const IValue& value) {
-  if (value.isNone() || value.isDouble() || value.isInt() || value.isBool()) return true;
-  return value.isTensor() && value.toTensor().unsafeGetTensorImpl()->is_wrapped_number() &&
-         !value.toTensor().is_complex();
+  if (value.isDouble()) return !std::isnan(value.toDouble());
+  if (value.isNone() || value.isInt() || value.isBool()) return true;
+  if (!value.isTensor() || !value.toTensor().unsafeGetTensorImpl()->is_wrapped_number()) return false;
+  return !value.toTensor().is_complex() && !std::isnan(value.toTensor().item().to<double>());
 }
 
-// An operation by numbers on exactly what was filled last, each element by itself: add_ and sub_ with another factor
+// An operation by numbers on exactly what was drawn last, each element by itself: add_ and sub_ with another factor
 // than one round differently at the end of a vector.
 bool record_step(Block& block, const c10::OperatorHandle& op, const at::Tensor& tensor, Arguments numbers) {
   if (!may_record(block, tensor) || !tensor.is_floating_point()) return false;
@@ -189,7 +192,7 @@ bool record_step(Block& block, const c10::OperatorHandle& op, const at::Tensor& 
   const std::string& name = op.operator_name().name;
   if ((name == "aten::add_" || name == "aten::sub_") && numbers[1].toScalar().to<double>() != 1.0) return false;
   Record* filled = block.pending.last_of(tensor.storage(), Place(tensor));
-  if (filled == nullptr) return false;
+  if (filled == nullptr || std::holds_alternative<Constant>(filled->fill)) return false;
   {
     const Plainly guard;  // an error comes now
     Stack trial{sample_of(tensor).fill_(0.5)};
