@@ -4,6 +4,7 @@ Which calls are fills is decided where all of them pass, in torch's dispatcher: 
 number of times that depends on the values, or that write bit by bit, are replaced by name while a block is open.
 """
 
+import functools
 import operator
 import os
 import threading
@@ -126,6 +127,7 @@ def _as_key(key: SupportsIndex) -> Key:
 # ---- What is replaced while a block is open, anywhere: elsewhere it does as ever
 
 
+@functools.cache
 def _gives_address(before: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method in place of this one, for tensors whose memory its caller may look at whenever it likes."""
 
@@ -137,6 +139,7 @@ def _gives_address(before: Callable[..., Any]) -> Callable[..., Any]:
     return _never_compiled(method)
 
 
+@functools.cache
 def _tolist(before: Callable[..., Any]) -> Callable[..., Any]:
     def tolist(tensor: Tensor) -> Any:
         if not is_compiling():
@@ -146,6 +149,7 @@ def _tolist(before: Callable[..., Any]) -> Callable[..., Any]:
     return _never_compiled(tolist)
 
 
+@functools.cache
 def _higher_order(before: Callable[..., Any]) -> Callable[..., Any]:
     """Return a call of a Python operator, which knows neither a block's dispatch key nor what it will look at."""
 
