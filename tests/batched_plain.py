@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from cases import raw
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastinit
 
@@ -66,3 +67,13 @@ def succeeds(program: Callable[[], Any]) -> Any:
 def attributes() -> list[Any]:
     """What may be replaced, by identity."""
     return [{name: id(value) for name, value in vars(owner).items()} for owner in (Tensor, nn.init, nn.Module)]
+
+
+class Logs(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls.append(str(function))
+        return function(*args, **(kwargs or {}))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from batched_plain import SEED, same, snapshot, succeeds
+from batched_plain import SEED, Logs, same, snapshot, succeeds
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -22,16 +22,6 @@ def build() -> nn.Module:
 
 
 # Modes of the user's
-
-
-class Logs(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[str] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls.append(str(function))
-        return function(*args, **(kwargs or {}))
 
 
 class Doubles(TorchDispatchMode):

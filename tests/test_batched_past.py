@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from batched_plain import same, succeeds
+from batched_plain import Logs, same, succeeds
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastinit
 from fastinit import batching
@@ -99,16 +98,6 @@ def test_the_bits_of_a_nan(dtype: torch.dtype) -> None:
         return [filled, torch.empty(40_003, dtype=dtype).uniform_().mul_(nan).add_(-nan)]
 
     succeeds(program)
-
-
-class Logs(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[str] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls.append(str(function))
-        return function(*args, **(kwargs or {}))
 
 
 def test_a_mode_does_not_see_what_was_called_before_it() -> None:
