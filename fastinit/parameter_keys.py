@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fastinit.key import Key
-from fastinit.parameters import Owned, owned_parameters
+from fastinit.parameters import Owned, extent, owned_parameters
 
 
 class ParameterKeys:
@@ -40,12 +40,12 @@ class ParameterKeys:
             self._by_storage.setdefault(_storage(tensor), []).append(name)
 
     def _name_of(self, tensor: Tensor) -> str | None:
-        storage, (begin, end) = _storage(tensor), _extent(tensor)
+        storage, (begin, end) = _storage(tensor), extent(tensor)
         for name in self._by_storage.get(storage, ()):
             if not _is_there(self._owned[name]):
                 continue
             parameter = self._owned[name][0]
-            first, last = _extent(parameter)
+            first, last = extent(parameter)
             if _storage(parameter) == storage and first <= begin and end <= last:
                 return name
         return None
@@ -60,10 +60,3 @@ def _storage(tensor: Tensor) -> int:
     """Return the number of its storage, without the notice that a block of fastinit.batched takes of who asks."""
     number: int = torch._C.TensorBase.untyped_storage(tensor)._cdata
     return number
-
-
-def _extent(tensor: Tensor) -> tuple[int, int]:
-    """Return the first and last byte of its elements."""
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    begin = int(tensor.storage_offset()) * tensor.itemsize
-    return begin, begin + int(last) * tensor.itemsize

@@ -144,7 +144,7 @@ def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
     spans = []
     for position, (name, (parameter, _, _)) in enumerate(owned.items()):
         if is_plain(parameter):
-            start, stop = _extent(parameter)
+            start, stop = extent(parameter)
             if start < stop:
                 spans.append((start, stop, position, name))
     spans.sort()
@@ -174,7 +174,7 @@ def is_plain(tensor: Tensor) -> bool:
 _META, _STRETCH = 2**64, 2**64
 
 
-def _extent(tensor: Tensor) -> tuple[int, int]:
+def extent(tensor: Tensor) -> tuple[int, int]:
     """Return the addresses of its first byte and of the one after its last."""
     if tensor.is_meta:
         storage: int = tensor.untyped_storage()._cdata
@@ -191,7 +191,7 @@ def _shared_memory(one: Tensor, other: Tensor) -> Literal["all", "some", "none"]
     """Say how much of their memory two tensors of overlapping extents share."""
     if one.device != other.device:
         return "none"
-    extents = _extent(one), _extent(other)
+    extents = extent(one), extent(other)
     contiguous = one.is_contiguous() and other.is_contiguous()
     if contiguous or one.is_meta:
         same = extents[0] == extents[1] and (contiguous or one.stride() == other.stride())

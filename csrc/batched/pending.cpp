@@ -39,6 +39,10 @@ Place::Place(const at::Tensor& tensor)
   end = (offset + last + 1) * item;
 }
 
+at::Tensor Place::in(c10::Storage storage) const {
+  return tensor_in(std::move(storage), dtype, sizes, strides, offset);
+}
+
 bool Place::operator==(const Place& other) const {
   return offset == other.offset && dtype == other.dtype && sizes == other.sizes && strides == other.strides;
 }
@@ -162,7 +166,7 @@ void Pending::take(OfStorage& of, std::vector<Ready>& fills) {
     }
     if (KeyedDraw* draw = std::get_if<KeyedDraw>(&record.fill)) count(*draw);
     const int64_t level = level_of(place, fills, first);
-    at::Tensor tensor = tensor_in(c10::Storage(alive), place.dtype, place.sizes, place.strides, place.offset);
+    at::Tensor tensor = place.in(c10::Storage(alive));
     fills.push_back({std::move(record), std::move(tensor), level});
   }
 }

@@ -27,6 +27,7 @@ struct Place {
   bool dense;                    // every byte between them is an element's
 
   explicit Place(const at::Tensor& tensor);
+  at::Tensor in(c10::Storage storage) const;
   bool covers(const Place& other) const;
   bool overlaps(const Place& other) const { return begin < other.end && other.begin < end; }
   bool operator==(const Place& other) const;

@@ -15,7 +15,6 @@
 #include "../cuda_kernels.h"
 #include "../ops.h"
 #include "../ordinary.h"
-#include "../pages.h"
 #include "../torch_generator.h"
 #include "../torch_stream.h"
 
@@ -258,8 +257,7 @@ void fill_by_key(Block& block, const at::Tensor& tensor, KeyedDraw draw) {
   block.pending.settle(tensor.storage().unsafeGetStorageImpl());
   block.pending.keep_order(draw, tensor.storage());
   block.pending.count(draw);
-  const Place place(tensor);
-  const at::Tensor same = tensor_in(tensor.storage(), place.dtype, place.sizes, place.strides, place.offset);
+  const at::Tensor same = Place(tensor).in(tensor.storage());
   fill_by_op(arguments(same, {static_cast<int64_t>(draw.seed), static_cast<int64_t>(draw.offset)}));
 }
 

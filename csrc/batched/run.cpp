@@ -61,8 +61,6 @@ void take_steps(const std::vector<Step>& steps, const at::Tensor& tensor) {
   }
 }
 
-int64_t item_of(const Ready& ready) { return static_cast<int64_t>(ready.tensor.element_size()); }
-
 void fill_strided(const at::Tensor& tensor, const Place& place, const Constant& constant) {
   const auto fill = [&](at::ScalarType type, int64_t bits) {
     tensor_in(tensor.storage(), type, place.sizes, place.strides, place.offset).fill_(bits);
@@ -102,7 +100,7 @@ void run_part(const Ready& ready, int64_t begin, int64_t end) {
   const Record& record = ready.record;
   const TorchDraw* of_torch = torch_draw(record);
   const auto* constant = std::get_if<Constant>(&record.fill);
-  const int64_t item = item_of(ready);
+  const int64_t item = ready.tensor.element_size();
   char* const data = static_cast<char*>(ready.tensor.storage().mutable_data()) + record.place.begin;
   std::optional<TorchGenerator> state;
   if (of_torch != nullptr) {
