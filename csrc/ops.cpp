@@ -191,6 +191,7 @@ PYBIND11_MODULE(_C, m) {
            is_ordinary(THPVariable_Unpack(object.ptr()), c10::DispatchKeySet(batched::kKey));
   });
   m.def("children", children);
+  m.def("products_are_reduced", [](const at::Tensor& tensor) { return products_are_reduced(tensor.device()); });
   m.def("isa", [] { return isa().name; });
   m.def("use_isa", [](const std::string& name) {  // for tests: everyone else sets FASTINIT_ISA
     use_isa(name);

@@ -45,13 +45,6 @@ at::ScalarType arithmetic_type(const OrthogonalJob& job) {
   return job.tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-// Whether torch.set_float32_matmul_precision and its like let products of float32 numbers be of fewer bits there.
-bool products_are_reduced(at::Device device) {
-  const auto backend = device.is_cuda() ? at::Float32Backend::CUDA : at::Float32Backend::MKLDNN;
-  const auto precision = at::globalContext().float32Precision(backend, at::Float32Op::MATMUL);
-  return precision == at::Float32Precision::BF16 || precision == at::Float32Precision::TF32;
-}
-
 // Standard normal numbers: those of the matrix from element (start, start) on, of which `part` is a view.
 void draw(const at::Tensor& part, const OrthogonalJob& job, int64_t start) {
   static const auto fill =
@@ -170,6 +163,12 @@ void fill_all(const std::vector<OrthogonalJob>& jobs) {
 }
 
 }  // namespace
+
+bool products_are_reduced(at::Device device) {
+  const auto backend = device.is_cuda() ? at::Float32Backend::CUDA : at::Float32Backend::MKLDNN;
+  const auto precision = at::globalContext().float32Precision(backend, at::Float32Op::MATMUL);
+  return precision == at::Float32Precision::BF16 || precision == at::Float32Precision::TF32;
+}
 
 void fill_orthogonal(const std::vector<OrthogonalJob>& jobs) {
   if (jobs.empty()) return;

@@ -18,6 +18,9 @@ struct OrthogonalJob {
   at::DimVector global, start;
 };
 
+// Whether torch.set_float32_matmul_precision and its like let products of float32 numbers be of fewer bits there.
+bool products_are_reduced(at::Device device);
+
 void fill_orthogonal(const std::vector<OrthogonalJob>& jobs);
 
 }  // namespace fastinit

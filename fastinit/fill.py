@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastinit import _C, _ops
+from fastinit import _C, _ops, sharded_fill
 from fastinit.batching import batched
-from fastinit.key import Key, KeyShard
+from fastinit.key import Key
 from fastinit.laws import KEYLESS
 from fastinit.parameters import is_plain
 from fastinit.plan import Entry, Job, PartOf, Plan, refused
 from fastinit.rule import Rule, Source, keep
+from fastinit.sharding import Piece, copy_held, is_dtensor, pieces_of
 
 _GENERATOR = RLock()
 _WHOLE = ("sparse", "orthogonal")  # laws whose elements are not to be had a few at a time
@@ -26,42 +27,84 @@ def fill_jobs(plan: Plan, rule: Rule, jobs: Sequence[Job], tensors: Sequence[Ten
     """Write jobs of one rule into `tensors`, their own or new ones in place of those on the meta device."""
     laws = [law for _, _, law, _ in jobs if law is not None]
     if laws:
-        keyless = laws[0].kind in KEYLESS  # as all laws of one rule are
         with no_collection():
             names = [name for name, _, law, _ in jobs if law is not None]
-            words = [0, 0] * len(laws) if keyless else key.words_of(names)
             native = tensors
             if len(laws) < len(jobs):
                 native = [tensor for tensor, (_, _, law, _) in zip(tensors, jobs, strict=True) if law is not None]
-            _ops.fill_by_words_(native, laws, words)
+            if any(map(is_dtensor, native)):
+                sharded_fill.fill_(native, laws, [key.fold_in(name) for name in names])
+            else:
+                keyless = laws[0].kind in KEYLESS  # as all laws of one rule are
+                _ops.fill_by_words_(native, laws, [0, 0] * len(laws) if keyless else key.words_of(names))
     if len(laws) == len(jobs) and not rule.parts:
         return
-    for tensor, (name, _, law, _) in zip(tensors, jobs, strict=True):
+    for tensor, (name, old, law, _) in zip(tensors, jobs, strict=True):
         try:
-            if law is None:
-                _call(rule.initialiser, name, tensor, plan.arguments(name, rule), key)
-            for part in plan.parts.get(name, ()):
-                _fill_part(part, tensor.detach()[part.at], key)
+            parts = plan.parts.get(name, ())
+            call = (rule.initialiser, plan.arguments(name, rule)) if law is None else None
+            if is_dtensor(tensor) and _needs_whole(call, parts):
+                has_values = law is None and not old.is_meta
+                whole = tensor.full_tensor().cpu() if has_values else torch.empty(tensor.shape, dtype=tensor.dtype)
+                if law is not None:
+                    _ops.fill_([whole], [law], [key.fold_in(name)])
+                _fill_rest(call, parts, name, whole, key)
+                copy_held(whole, tensor)
+            else:
+                _fill_rest(call, parts, name, tensor, key)
         except Exception as error:
             raise refused(name, rule, error) from error
 
 
-def _call(initialiser: Callable[..., object], name: str, tensor: Tensor, kwargs: dict[str, Any], key: Key) -> None:
-    """Have an initialiser without a law write, torch's default generator being that of the key for a while."""
+_Call = tuple[Callable[..., object], dict[str, Any]]
+
+
+def _needs_whole(call: _Call | None, parts: Sequence[PartOf]) -> bool:
+    """Say whether one of them is a callable of the user's, which cannot write a few elements of a tensor alone."""
+    calls = [part.initialiser for part in parts if part.law is None] + ([call[0]] if call else [])
+    return not all(one is keep or isinstance(one, Source) for one in calls)
+
+
+def _fill_rest(call: _Call | None, parts: Sequence[PartOf], name: str, tensor: Tensor, key: Key) -> None:
+    """Write what is no law of whole tensors."""
+    for piece in pieces_of(tensor):
+        if call:
+            _call(*call, name, piece, tensor.shape, key)
+        _fill_parts(parts, piece, key)
+
+
+def _call(
+    initialiser: Callable[..., object], kwargs: dict[str, Any], name: str, piece: Piece, shape: torch.Size, key: Key
+) -> None:
+    """Have an initialiser without a law write, torch's default generator being that of the key for a while.
+
+    All but a Source write wholes.
+    """
     if initialiser is keep:
         return
     # By rows, as a checkpoint has it: torch draws in the order of memory. And on CPU, whose generator it draws from.
-    by_rows = tensor
+    tensor = by_rows = piece.view
     if is_plain(tensor) and not (tensor.is_cpu and tensor.is_contiguous()):
         by_rows = tensor.detach().cpu().contiguous()
     if isinstance(initialiser, Source):
-        initialiser.read(name, by_rows.detach().view(-1), 0)
+        _read(initialiser, name, Piece(by_rows.detach(), piece.start), shape)
     else:
         # What it makes must hold values, whatever the default device is.
         with seeded(key.fold_in(name)), torch.no_grad(), torch.device("cpu"):
             initialiser(by_rows, **kwargs)
     if by_rows is not tensor:
         tensor.detach().copy_(by_rows)
+
+
+def _read(source: Source, name: str, piece: Piece, shape: torch.Size) -> None:
+    """Read into a dense piece of a tensor of this shape, by rows of the whole."""
+    view, first = piece
+    if view.shape[1:] == shape[1:]:
+        return source.read(name, view.view(-1), first[0] * shape[1:].numel() if first else 0)
+    for row, values in enumerate(view, first[0]):
+        whole = torch.empty(shape[1:], dtype=view.dtype, device="cpu")
+        source.read(name, whole.view(-1), row * whole.numel())
+        values.copy_(Piece(values, first[1:]).of(whole))
 
 
 @contextmanager
@@ -92,17 +135,16 @@ def seeded(key: Key) -> Iterator[None]:
             generator.set_state(state)
 
 
-def _fill_part(part: PartOf, view: Tensor, key: Key, row: int = 0) -> None:
-    """Write the part, or its rows from `row` on, into the view of their place."""
-    if part.law is None:
-        _call(part.initialiser, part.name, view, part.kwargs, key)
-    else:
-        _ops.fill_([view], [part.law], [_rows_of(part.shape, view, row, key.fold_in(part.name))])
-
-
-def _rows_of(shape: Sequence[int], rows: Tensor, first: int, key: Key) -> Key | KeyShard:
-    """Return the key of rows `first` on of a tensor of this shape."""
-    return key if rows.shape == shape else key.shard(shape, (first, *[0] * (len(shape) - 1)))
+def _fill_parts(parts: Sequence[PartOf], piece: Piece, key: Key) -> None:
+    """Write what a piece of the tensor holds of these parts of it."""
+    for part in parts:
+        held = piece.within(part.at)
+        if held is None:
+            continue
+        if part.law is None:
+            _call(part.initialiser, part.kwargs, part.name, held, part.shape, key)
+        else:
+            _ops.fill_([held.view], [part.law], [held.place(key.fold_in(part.name), part.shape)])
 
 
 def unit(plan: Plan, entry: Entry) -> int:
@@ -139,35 +181,25 @@ def write_piece(plan: Plan, entry: Entry, out: Tensor, first: int, key: Key) -> 
         elif entry.law is None or entry.dtype not in _ops.DTYPES:
             if not entry.tensor.is_meta:
                 _copy(entry.name, entry.tensor, out, first)
-            _call(rule.initialiser, entry.name, out.view(entry.shape), plan.arguments(entry.name, rule), key)
+            whole = Piece(out.view(entry.shape), (0,) * len(entry.shape))
+            _call(rule.initialiser, plan.arguments(entry.name, rule), entry.name, whole, entry.shape, key)
         elif entry.law.kind in (*_WHOLE, *_BY_ROWS):
-            rows = out.view(-1, *entry.shape[1:])
-            _ops.fill_([rows], [entry.law], [_rows_of(entry.shape, rows, first // rows[0].numel(), own)])
+            rows = _rows(entry, out, first)
+            _ops.fill_([rows.view], [entry.law], [rows.place(own, entry.shape)])
         else:
             _ops.fill_([out], [entry.law], [own.shard((entry.shape.numel(),), (first,))])
         if entry.parts:
-            _write_parts(entry, out.view(-1, *entry.shape[1:]), first // entry.shape[1:].numel(), key)
+            _fill_parts(entry.parts, _rows(entry, out, first), key)
     except Exception as error:
         raise refused(entry.name, rule, error) from error
+
+
+def _rows(entry: Entry, out: Tensor, first: int) -> Piece:
+    columns = entry.shape[1:]
+    return Piece(out.view(-1, *columns), (first // max(1, columns.numel()), *[0] * len(columns)))
 
 
 def _copy(name: str, tensor: Tensor, out: Tensor, first: int) -> None:
     if tensor.is_meta:
         raise ValueError(f"{name!r} is on the meta device and left alone by the recipe: it has no values to write")
     out.copy_(tensor.detach().reshape(-1)[first : first + out.numel()])
-
-
-def _write_parts(entry: Entry, rows: Tensor, first: int, key: Key) -> None:
-    """Write what `rows`, from row `first` of the tensor on, hold of its parts."""
-    for part in entry.parts:
-        at, *rest = part.at
-        if isinstance(at, int):
-            if first <= at < first + len(rows):
-                _fill_part(part, rows[(at - first, *rest)], key)
-            continue
-        inside = range(at.start, at.stop, at.step)
-        begin = max(0, -((at.start - first) // at.step))  # of the part's rows, those that are in these
-        end = min(len(inside), -((at.start - first - len(rows)) // at.step))
-        if begin < end:
-            here = slice(inside[begin] - first, inside[end - 1] - first + 1, at.step)
-            _fill_part(part, rows[(here, *rest)], key, begin)

@@ -8,6 +8,8 @@ from torch.nn.parameter import Parameter
 
 from fastinit import _C
 from fastinit.parameters import modules
+from fastinit.prefix import Prefix
+from fastinit.sharding import is_dtensor, local_of
 
 _CPU = torch.device("cpu")
 
@@ -15,11 +17,11 @@ _CPU = torch.device("cpu")
 class Holders:
     """Every place in a model that holds a tensor of the meta device, by the canonical names of the tensors."""
 
-    def __init__(self, model: nn.Module, tied: dict[str, Sequence[str]]) -> None:
+    def __init__(self, model: nn.Module, tied: dict[str, Sequence[str]], whole: Prefix = "") -> None:
         first = {other: name for name, others in tied.items() for other in others}
         owners: dict[int, str] = {}
         self._places: dict[str, list[tuple[nn.Module, str, Tensor]]] = {}
-        for prefix, module in modules(model):
+        for prefix, module in modules(model, whole):
             for own, tensor in (*module._parameters.items(), *module._buffers.items()):
                 if tensor is not None:
                     owner = owners.setdefault(id(tensor), first.get(prefix + own, prefix + own))
@@ -37,8 +39,23 @@ class Holders:
             setattr(module, own, made[id(old)])
 
 
-def new_tensor(like: Tensor, dtype: torch.dtype, device: torch.device = _CPU) -> Tensor:
+def device_for(like: Tensor, device: torch.device | None) -> torch.device:
+    """Return where a tensor is made: on the given device, or on the CPU, or for a DTensor on what its mesh is of."""
+    if device is None and is_dtensor(like):
+        return torch.device(like.device_mesh.device_type)
+    return device or _CPU
+
+
+def new_tensor(like: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return a tensor of this shape and strides that holds nothing yet, large ones on CPU in huge pages."""
+    if is_dtensor(like):
+        new = torch.empty_like(like, dtype=dtype, device=device)  # as Module.to_empty does it
+        assert is_dtensor(new)
+        local = local_of(new)
+        if device.type == "cpu":
+            memory = _C.new_tensor(local.shape, local.stride(), dtype).untyped_storage()
+            local.set_(memory, 0, local.shape, local.stride())
+        return new
     if device.type == "cpu":
         return _C.new_tensor(like.shape, like.stride(), dtype)
     return torch.empty_strided(like.shape, like.stride(), dtype=dtype, device=device)
@@ -49,7 +66,7 @@ def _in_place_of(old: Tensor, new: Tensor) -> Tensor:
         if old.shape != new.shape or old.stride() != new.stride():  # tied by memory, in another shape
             new = new.as_strided(old.shape, old.stride())
         tensor: Tensor = Parameter(new, old.requires_grad)
-        if type(old) is not Parameter:
+        if type(old) is not Parameter and not is_dtensor(old):
             tensor = torch.Tensor._make_subclass(type(old), new, old.requires_grad)
     else:
         tensor = new

@@ -11,10 +11,13 @@ from fastinit import _ops
 from fastinit.buffers import make_buffers
 from fastinit.fill import fill_jobs, no_collection
 from fastinit.key import Key
-from fastinit.materialise import Holders, new_tensor
+from fastinit.materialise import Holders, device_for, new_tensor
+from fastinit.parameters import reshard
 from fastinit.plan import Job, Plan, make_plan
+from fastinit.prefix import Prefix
 from fastinit.recipe import Recipe
 from fastinit.report import InitReport, Timing
+from fastinit.sharding import copy_held
 
 # Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a
 # second) for a progress bar and for Ctrl-C.
@@ -33,6 +36,7 @@ def init_model_(
     only: str | Sequence[str] | None = None,
     buffers: Literal["error", "reset"] = "error",
     progress: Callable[[int, int], object] | None = None,
+    prefix: Prefix = "",
 ) -> InitReport:
     """Fill every parameter of `model` in place, as the first rule of `recipe` that matches it says.
 
@@ -62,15 +66,17 @@ def init_model_(
     """
     begun = time.perf_counter()
     base = key if isinstance(key, Key) else Key(key)
-    to = torch.device("cpu" if device is None else device)
-    _ops.check_device(to)
+    to = None if device is None else torch.device(device)
     if not (progress is None or callable(progress)):
         raise TypeError(f"progress must be called as progress(elements done, elements in all), got {progress!r}")
+    reshard(model)
     with no_collection():
-        plan = make_plan(model, recipe, dtype=dtype, strict=strict, only=only, buffers=buffers)
+        plan = make_plan(model, recipe, dtype=dtype, strict=strict, only=only, buffers=buffers, prefix=prefix)
+    for where in {device_for(tensor, to) for tensor, *_ in plan.tensors if tensor.is_meta}:
+        _ops.check_device(where)
     make_buffers(model, plan, base)
     on_meta = {row[0]: row[3] for row, (tensor, *_) in zip(plan.rows, plan.tensors, strict=True) if tensor.is_meta}
-    holders = Holders(model, {row[0]: row[1] for row in plan.rows if row[1]}) if on_meta else None
+    holders = Holders(model, {row[0]: row[1] for row in plan.rows if row[1]}, prefix) if on_meta else None
     _put_buffers(plan, holders, to)
     total = sum(_elements(of_rule) for of_rule in plan.jobs.values())
     done = 0
@@ -80,7 +86,10 @@ def init_model_(
         for jobs in _groups(plan.jobs[index]):
             started = time.perf_counter()
             with torch.inference_mode(False):  # an inference tensor could never be trained
-                tensors = [new_tensor(one, on_meta[name], to) if name in on_meta else one for name, one, *_ in jobs]
+                tensors = [
+                    new_tensor(one, on_meta[name], device_for(one, to)) if name in on_meta else one
+                    for name, one, *_ in jobs
+                ]
             fill_jobs(plan, rule, jobs, tensors, base)
             if holders is not None:
                 for (name, *_), new in zip(jobs, tensors, strict=True):
@@ -91,19 +100,20 @@ def init_model_(
                 progress(done, total)
             seconds = time.perf_counter() - started
             groups.append(Timing(index, len(jobs), _elements(jobs), seconds))
-    return InitReport(recipe, plan.report_rows(), groups, time.perf_counter() - begun, model)
+    seconds = time.perf_counter() - begun
+    return InitReport(recipe, plan.report_rows(), groups, seconds, model, shardings=plan.shardings, prefix=prefix)
 
 
-def _put_buffers(plan: Plan, holders: Holders | None, device: torch.device) -> None:
+def _put_buffers(plan: Plan, holders: Holders | None, device: torch.device | None) -> None:
     """Give the model the buffers that its modules made, those of the meta device on `device`."""
     tensors = {row[0]: tensor for row, (tensor, *_) in zip(plan.rows, plan.tensors, strict=True)} if plan.made else {}
     for name, made in plan.made.items():
-        if holders is not None and tensors[name].is_meta:
+        buffer = tensors[name]
+        if holders is not None and buffer.is_meta:
             with torch.inference_mode(False):
-                holders.adopt(name, made.to(device))
-        else:
-            with torch.no_grad():
-                tensors[name].copy_(made)
+                buffer = new_tensor(buffer, made.dtype, device_for(buffer, device))
+                holders.adopt(name, buffer)
+        copy_held(made, buffer)
 
 
 def _elements(jobs: list[Job]) -> int:

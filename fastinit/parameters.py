@@ -11,6 +11,7 @@ from torch.nn.parameter import Parameter, is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from fastinit import _C
+from fastinit.prefix import Prefix, in_whole
 from fastinit.selection import RecipeError
 
 # Modules that hold another under a name of their own, which is no part of its parameters' names. Looked up
@@ -34,30 +35,31 @@ _FLATTENS = ("torch.distributed.fsdp.fully_sharded_data_parallel", "FullySharded
 Owned = tuple[Tensor, nn.Module, str]
 
 
-def owned_parameters(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
+def owned_parameters(model: nn.Module, prefix: Prefix = "") -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
     """Return the distinct parameters by canonical name, in order, and the other names of tied ones."""
-    owned, tied = _owned(model, "_parameters")
+    owned, tied = _owned(model, "_parameters", prefix)
     _tie_by_memory(owned, tied)
     return owned, tied
 
 
-def owned_buffers(model: nn.Module) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
+def owned_buffers(model: nn.Module, prefix: Prefix = "") -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
     """Return the distinct buffers by canonical name, in order, and the other names of those that are held twice."""
-    return _owned(model, "_buffers")
+    return _owned(model, "_buffers", prefix)
 
 
 def _owned(
-    model: nn.Module, members: Literal["_parameters", "_buffers"]
+    model: nn.Module, members: Literal["_parameters", "_buffers"], whole: Prefix
 ) -> tuple[dict[str, Owned], dict[str, tuple[str, ...]]]:
     objects: dict[str, Tensor] = {}
     first: dict[int, str] = {}
     owned: dict[str, Owned] = {}
     tied: dict[str, tuple[str, ...]] = {}
-    for prefix, module in modules(model):
+    for prefix, module in modules(model, whole):
         for own, tensor in module.__dict__[members].items():
             if tensor is None:
                 continue
             name = prefix + own
+            refuse_partitioned(name, tensor)
             if type(tensor) is not Parameter and type(tensor) is not Tensor and is_lazy(tensor):
                 raise RecipeError(f"{members[1:-1]} {name!r} has no shape yet; call the lazy model once first")
             if objects.setdefault(name, tensor) is not tensor:
@@ -70,15 +72,15 @@ def _owned(
     return owned, tied
 
 
-def surroundings(model: nn.Module) -> dict[str, tuple[type, ...]]:
+def surroundings(model: nn.Module, whole: Prefix = "") -> dict[str, tuple[type, ...]]:
     """Return for every module, by its name with the final dot, the classes of the modules that it stands in."""
     classes: dict[str, tuple[type, ...]] = {}  # a wrapper and what it wraps have one name
     around: dict[str, tuple[type, ...]] = {"": ()}
-    for prefix, module in modules(model):
+    for prefix, module in modules(model, whole):
         classes[prefix] = (*classes.get(prefix, ()), type(module))
         if prefix:
             above = prefix[: prefix.rfind(".", 0, -1) + 1]
-            around[prefix] = around[above] + classes[above]
+            around[prefix] = around.get(above, ()) + classes.get(above, ())  # those of the whole are not there
     return around
 
 
@@ -93,18 +95,23 @@ def canonical_name(model: nn.Module, name: str) -> str:
     return ".".join(parts)
 
 
-def modules(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+def modules(model: nn.Module, prefix: Prefix = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield every module under every name it has, each name with its final dot."""
+    for name, module in _modules(model, ""):
+        yield in_whole(name, prefix), module
+
+
+def _modules(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
     if issubclass(type(module), _loaded(*_FLATTENS)):
         raise RecipeError(
             f"module {prefix.rstrip('.')!r} is wrapped in FullyShardedDataParallel, which cuts its parameters up: "
-            "initialise before wrapping"
+            "initialise before wrapping, or shard by torch.distributed.fsdp.fully_shard in its place"
         )
     yield prefix, module
     unnamed = _wrapped_child(type(module))
     for name, child in module._modules.items():
         if child is not None:
-            yield from modules(child, prefix if name == unnamed else f"{prefix}{name}.")
+            yield from _modules(child, prefix if name == unnamed else f"{prefix}{name}.")
 
 
 def _wrapped_child(kind: type) -> str | None:
@@ -160,6 +167,25 @@ def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
             reach = stop
     if len(cluster) > 1:
         yield cluster
+
+
+def reshard(model: nn.Module) -> None:
+    """Have FSDP2's modules hold their own parameters, and not those that they gathered for a forward pass."""
+    gathering = _loaded("torch.distributed.fsdp", "FSDPModule")
+    for module in model.modules():
+        if isinstance(module, gathering):
+            module.reshard()  # type: ignore[operator]
+
+
+def refuse_partitioned(name: str, tensor: Tensor) -> None:
+    """Refuse a parameter that DeepSpeed's ZeRO-3 has taken away from the model."""
+    status = tensor.__dict__.get("ds_status")
+    if status is not None and getattr(status, "name", "") != "AVAILABLE":
+        raise RecipeError(
+            f"parameter {name!r} is partitioned by DeepSpeed's ZeRO-3, which leaves nothing of it in the model: "
+            "initialise before deepspeed.initialize, or within deepspeed.zero.GatheredParameters(model.parameters(), "
+            "modifier_rank=0)"
+        )
 
 
 def is_plain(tensor: Tensor) -> bool:

@@ -14,14 +14,18 @@ from fastinit.parameters import (
     Owned,
     canonical_name,
     is_plain,
+    modules,
     owned_buffers,
     owned_parameters,
     surroundings,
     two_of_one_name,
 )
+from fastinit.prefix import Prefix, check_prefix, in_whole
 from fastinit.recipe import Recipe
-from fastinit.rule import Index, Initialiser, Part, Rule, Source, keep
+from fastinit.rule import Initialiser, Part, Rule, Source, keep
 from fastinit.selection import RecipeError
+from fastinit.sharded_fill import check_held, sharding_of
+from fastinit.sharding import Index, Sharding, elements_held, is_dtensor
 
 
 class PartOf(NamedTuple):
@@ -47,9 +51,10 @@ class Row(NamedTuple):
     parts: tuple[PartOf, ...] = ()
     buffer: bool = False
     reset: bool = False  # a buffer that its module makes
+    sharding: Sharding | None = None  # of a DTensor that a rule takes
 
 
-# The same plainly, as Job is: a named one takes a tenth of the time that a small parameter may.
+# The same plainly, as Job is, but for the sharding: a named one takes a tenth of the time that a small parameter may.
 RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None, tuple[PartOf, ...], bool, bool]
 _Checked = tuple[Law | None, Law | None, tuple[PartOf, ...]]  # law for the report, law for the op, parts
 Job = tuple[str, Tensor, Law | None, int]  # name, tensor, law (None: call the initialiser), number of elements
@@ -87,6 +92,7 @@ class Plan:
         self.parts: dict[str, tuple[PartOf, ...]] = {}
         self.untouched: set[str] = set()  # buffers that have memory and no rule
         self.made: dict[str, Tensor] = {}  # buffers by their modules
+        self.shardings: dict[str, Sharding] = {}
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -111,12 +117,14 @@ def make_plan(
     buffers: Literal["error", "reset"] = "error",
     in_place: bool = True,
     stored: bool = False,
+    prefix: Prefix = "",
 ) -> Plan:
     """Return the plan; whatever a rule or a tensor is to be refused for is a RecipeError here.
 
     in_place: the tensors that have memory are to be written where they are; otherwise every tensor is made anew, in
     row-major order.
     stored: without the buffers that are not persistent, which a checkpoint does not hold.
+    prefix: what the model's names are in the whole that it is a part of; all names are those of the whole.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -126,8 +134,9 @@ def make_plan(
         raise ValueError(f"buffers must be 'error' or 'reset', got {buffers!r}")
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype must be a floating-point torch.dtype, got {dtype!r}")
-    parameters, tied = owned_parameters(model)
-    others, held_twice = owned_buffers(model)
+    check_prefix(prefix, (name.rstrip(".") for name, _ in modules(model)))
+    parameters, tied = owned_parameters(model, prefix)
+    others, held_twice = owned_buffers(model, prefix)
     tied |= held_twice
     for name in parameters.keys() & others.keys():
         raise two_of_one_name(model, name, parameters[name][0], others[name][0])
@@ -135,10 +144,10 @@ def make_plan(
         others = {name: one for name, one in others.items() if one[2] not in one[1]._non_persistent_buffers_set}
     asked: set[str] = set()  # by a name of their own in `only`
     if only is not None:
-        chosen, asked = _selected(model, [*parameters, *others], tied, only)
+        chosen, asked = _selected(model, prefix, [*parameters, *others], tied, only)
         parameters = {name: one for name, one in parameters.items() if name in chosen}
         others = {name: one for name, one in others.items() if name in chosen}
-    around = surroundings(model) if any(rule.inside is not None for rule in recipe.rules) else {}
+    around = surroundings(model, prefix) if any(rule.inside is not None for rule in recipe.rules) else {}
     planner = _Planner(Plan(recipe), dtype, in_place, tied, around)
     planner.add_parameters(parameters)
     planner.add_buffers(others, asked, reset=buffers == "reset")
@@ -148,7 +157,11 @@ def make_plan(
 
 
 def _selected(
-    model: nn.Module, names: Iterable[str], tied: dict[str, tuple[str, ...]], only: str | Sequence[str]
+    model: nn.Module,
+    prefix: Prefix,
+    names: Iterable[str],
+    tied: dict[str, tuple[str, ...]],
+    only: str | Sequence[str],
 ) -> tuple[set[str], set[str]]:
     """Return the names that `only` chooses, and those among them that were given whole."""
     globs = [only] if isinstance(only, str) else list(only) if isinstance(only, Iterable) else [only]
@@ -159,7 +172,7 @@ def _selected(
     chosen: set[str] = set()
     whole: set[str] = set()
     for glob in globs:
-        name = glob if glob in first else canonical_name(model, glob)
+        name = glob if glob in first else in_whole(canonical_name(model, glob), prefix)
         if name in first:
             whole.add(name)
         elif hits := [first[name] for name in first if fnmatchcase(name, glob)]:
@@ -211,7 +224,7 @@ class _Planner:
             else:
                 law, native, parts = self._checked(name, tensor, module, dtype, index)
                 if parts or rules[index].initialiser is not keep:
-                    jobs.setdefault(index, []).append((name, tensor, native, shape.numel()))
+                    jobs.setdefault(index, []).append((name, tensor, native, elements_held(tensor)))
             rows.append((name, tied.get(name, ()), shape, dtype, index, law, parts, False, False))
 
     def add_buffers(self, owned: dict[str, Owned], asked: set[str], reset: bool) -> None:
@@ -225,7 +238,7 @@ class _Planner:
             if index is not None:
                 law, native, parts = self._checked(name, tensor, module, tensor.dtype, index)
                 if parts or plan.recipe.rules[index].initialiser is not keep:
-                    plan.jobs.setdefault(index, []).append((name, tensor, native, tensor.numel()))
+                    plan.jobs.setdefault(index, []).append((name, tensor, native, elements_held(tensor)))
             elif not (tensor.is_meta or name in asked):
                 plan.untouched.add(name)
             elif not reset:
@@ -260,7 +273,7 @@ class _Planner:
 
     def _checked(self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, index: int) -> _Checked:
         """Return the law, the law for the op, and the parts; raise whatever is wrong with them."""
-        if not self.by_case[index]:
+        if not self.by_case[index] or is_dtensor(tensor):
             return self._check_one(name, tensor, module, dtype, index)
         # All that the checks look at.
         layout = tensor.layout
@@ -283,6 +296,8 @@ class _Planner:
             if rule.initialiser is not keep:
                 law = rule.law(tensor.shape, kwargs)
                 self._check(name, self._target(tensor, dtype), law, rule)
+            if self.in_place and is_dtensor(tensor):
+                self.plan.shardings[name] = sharding_of(tensor, law)
             if rule.parts:
                 parts = self._parts(name, tensor, module, dtype, rule)
                 self.plan.parts[name] = parts
@@ -293,9 +308,12 @@ class _Planner:
 
     def _target(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the tensor that is to be written, or one on the meta device in place of one to be made."""
-        if self.in_place and not tensor.is_meta:
+        if is_dtensor(tensor):
+            if self.in_place:
+                check_held(tensor)
+        elif self.in_place and not tensor.is_meta:
             return tensor
-        if not is_plain(tensor):
+        elif not is_plain(tensor):
             raise TypeError(
                 f"it is a {type(tensor).__name__} of layout {tensor.layout}, and only plain tensors are made"
             )

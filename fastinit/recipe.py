@@ -28,7 +28,8 @@ class Recipe:
         from fastinit.plan import make_plan
         from fastinit.report import InitReport
 
-        return InitReport(self, make_plan(model, self, strict=False).report_rows(), [], 0.0, model)
+        plan = make_plan(model, self, strict=False)
+        return InitReport(self, plan.report_rows(), [], 0.0, model, shardings=plan.shardings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe in plain types, for JSON or TOML: a table a rule, {"init": "normal_", "std": 0.02, ...}.

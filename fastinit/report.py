@@ -2,6 +2,7 @@
 
 import os
 import weakref
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 
 from fastinit.parameters import owned_buffers, owned_parameters
 from fastinit.plan import Row, RowTuple
+from fastinit.prefix import Prefix
 from fastinit.recipe import Recipe
 from fastinit.rule import name_of
+from fastinit.sharding import Sharding
 from fastinit.tables import Table, Tabular, dtype_text, shape_text
 
 
@@ -34,17 +37,22 @@ class InitReport(Tabular):
         groups: list[Timing],
         seconds: float,
         model: nn.Module | None = None,
+        *,
+        shardings: Mapping[str, Sharding] | None = None,
+        prefix: Prefix = "",
     ) -> None:
         self.recipe = recipe
         self._rows = rows
         self.groups = groups
         self.seconds = seconds
+        self._shardings = shardings or {}
+        self._prefix = prefix
         # Weak: a report that is kept does not keep the weights.
         self._model = None if model is None else weakref.ref(model)
 
     @cached_property
     def rows(self) -> list[Row]:
-        return [Row(*row) for row in self._rows]
+        return [Row(*row, self._shardings.get(row[0])) for row in self._rows]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, as `to_json` writes them."""
@@ -62,6 +70,7 @@ class InitReport(Tabular):
                     "law": row.law and row.law.to_dict(),
                     "parts": [{"name": part.name, "law": part.law and part.law.to_dict()} for part in row.parts],
                     "buffer": row.buffer,
+                    "sharding": row.sharding and row.sharding.to_dict(),
                 }
                 for row in self.rows
             ],
@@ -83,7 +92,7 @@ class InitReport(Tabular):
         model = None if self._model is None else self._model()
         if model is None:
             raise RuntimeError("the model of this report is gone: keep a reference to it until the report is plotted")
-        owned = owned_parameters(model)[0] | owned_buffers(model)[0]
+        owned = owned_parameters(model, self._prefix)[0] | owned_buffers(model, self._prefix)[0]
         return {name: tensor for name, (tensor, _, _) in owned.items()}
 
     def tables(self) -> list[Table]:
@@ -108,13 +117,16 @@ class InitReport(Tabular):
             for group in self.groups
         ]
         tables = [Table(("parameter", "shape", "type", "rule", "values"), rows, "<><><")]
+        sharded = [(row.name, *row.sharding.texts()) for row in self.rows if row.sharding]
+        if sharded:
+            tables.append(Table(("sharded", "mesh", "placements", "here", "made"), sharded, "<<<><"))
         if groups:
             tables.append(Table(("rule", "parameters", "elements", "seconds", ""), groups, ">>>><"))
         return tables
 
     def under(self) -> list[str]:
         taken = [row.shape.numel() for row in self.rows if row.rule is not None]
-        filled = [group.elements for group in self.groups] or taken
+        filled = [group.elements for group in self.groups] or taken  # by this process
         wrote = f"{sum(filled):,} elements"
         return [f"{wrote} in {self.seconds:.3f} s" if self.seconds else f"{wrote}, nothing written"]
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from fastinit.function_laws import law_of, takes_fans
 from fastinit.laws import Law
 from fastinit.selection import RecipeError, Selector
+from fastinit.sharding import Index as Index
 
-Index = tuple[int | slice, ...]  # what takes a part out of a tensor as a view of it
 _FanAxes = tuple[int | tuple[int, ...], ...]
 
 

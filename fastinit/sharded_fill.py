@@ -1,0 +1,74 @@
+"""Fills of DTensors: of each, the rectangles that this process holds."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from fastinit import _ops
+from fastinit.key import Key, KeyShard
+from fastinit.laws import Law, constant
+from fastinit.parameters import is_plain
+from fastinit.sharded_orthogonal import fill_orthogonal, is_distributed
+from fastinit.sharding import Sharding, is_dtensor, local_of, pieces_of
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+
+def fill_dtensor(tensor: Tensor, law: Law, key: Key | KeyShard) -> Tensor:
+    if torch.compiler.is_compiling():  # raised while tracing, this breaks the graph, and the call runs outside it
+        raise RuntimeError("DTensors are not filled inside torch.compile")
+    fill_([tensor], [law], [key])
+    return tensor
+
+
+def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | KeyShard]) -> None:
+    """Fill many tensors, DTensors and plain ones, in one native call and without communication.
+
+    Large orthogonal matrices follow it, which the processes of their meshes make together. Everything is checked before
+    anything is written.
+    """
+    views: list[Tensor] = []
+    of_views: list[Law] = []
+    places: list[Key | KeyShard] = []
+    together: list[tuple[DTensor, float, Key]] = []
+    for tensor, law, key in zip(tensors, laws, keys, strict=True):
+        pieces = pieces_of(tensor)
+        if not pieces or law.kind == "orthogonal":  # in a process outside of the mesh too, what is wrong is an error
+            _ops.check(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"), law)
+        if law.kind == "orthogonal" and isinstance(key, Key) and is_distributed(tensor):
+            check_held(tensor)
+            together.append((tensor, law.numbers[0], key))
+            continue
+        for piece in pieces:
+            views.append(piece.view)
+            of_views.append(law)
+            places.append(piece.place(key, tensor.shape))
+    _ops.fill_(views, of_views, places)
+    for tensor, gain, key in together:
+        if not tensor.is_meta:
+            fill_orthogonal(tensor, gain, key)
+    for tensor in tensors:
+        if is_dtensor(tensor):
+            increment_version(tensor)
+
+
+def sharding_of(tensor: "DTensor", law: Law | None) -> Sharding:
+    """Return how it is cut, and of an orthogonal matrix which way it is made."""
+    way = None
+    if law is not None and law.kind == "orthogonal":
+        way = "distributed" if is_distributed(tensor) else "whole"
+    placements = tuple(map(repr, tensor.placements))
+    return Sharding(tuple(tensor.device_mesh.shape), placements, local_of(tensor).shape, way)
+
+
+def check_held(tensor: Tensor) -> None:
+    """Raise what filling a DTensor would raise whatever the law, and write nothing."""
+    for view, _ in pieces_of(tensor):
+        if not is_plain(view) or view.device.type not in ("cpu", "cuda", "meta"):
+            kind = f"{type(view).__name__} of layout {view.layout} on {view.device}"
+            raise TypeError(f"the local part of a DTensor must be a plain CPU or CUDA tensor, and it is a {kind}")
+        _ops.check(view, constant(view.shape, 0.0))
