@@ -48,8 +48,14 @@ def init_model_(
     Parameters on the meta device get memory and values in one pass: new Parameter objects, with the old ones'
     requires_grad, class, attributes and ties, in all the modules that hold them. Make optimisers afterwards.
 
-    device: of what is made for the meta device: "cpu" (which None means too), "cuda" or "cuda:1". What has memory stays
-        where it is, on CPU or CUDA. The report's seconds are those until CUDA has all its work, not until it is done.
+    Of a DTensor (fully_shard, parallelize_module) each process writes what it holds, the values that the whole has there,
+    without communication; what is on the meta device gets memory for that alone. Three things are not so. Large
+    orthogonal matrices may be made by all processes of the mesh together, see `orthogonal_`. A callable of the user's
+    makes the whole tensor in each process, and gathers it first where it has values. FSDP2 modules are resharded.
+    FullyShardedDataParallel is refused, and so are parameters that DeepSpeed's ZeRO-3 has partitioned.
+
+    device: of what is made for the meta device: "cpu", "cuda" or "cuda:1"; None is "cpu", or for a DTensor what its mesh
+        is of. What has memory stays where it is, on CPU or CUDA. The report's seconds are those until CUDA has all its work, not until it is done.
     dtype: of the floating-point parameters made for the meta device; their own if None. Buffers keep theirs.
     strict: a parameter, or a buffer on the meta device, that no rule matches is an error; otherwise it is left alone.
     only: a canonical name or a glob over them, or a list of such, as the missing keys that `load_state_dict` returns;
@@ -59,7 +65,10 @@ def init_model_(
         "error"; with "reset", its module makes it by its own reset_buffers, init_non_persistent_buffers (timm),
         reset_running_stats, the _init_weights of the module above it (transformers, timm) or reset_parameters, and if
         none of them does it is an error.
-    progress: called as progress(elements done, elements in all) after each group.
+    progress: called as progress(elements done, elements in all) after each group, of this process.
+    prefix: what the model is in a larger one, as a stage of a pipeline: "layers.4" if it is that module, or for its
+        modules what each is there, {"0": "layers.4", "1": "layers.5"}. Keys, rules, `only` and the report go by the
+        names in the larger one, and the values are the same as there.
 
     Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a callable of
     the user's raises itself when its turn comes.

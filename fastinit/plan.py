@@ -25,7 +25,7 @@ from fastinit.recipe import Recipe
 from fastinit.rule import Initialiser, Part, Rule, Source, keep
 from fastinit.selection import RecipeError
 from fastinit.sharded_fill import check_held, sharding_of
-from fastinit.sharding import Index, Sharding, elements_held, is_dtensor
+from fastinit.sharding import Index, Sharding, elements_held, is_dtensor, local_of
 
 
 class PartOf(NamedTuple):
@@ -56,7 +56,8 @@ class Row(NamedTuple):
 
 # The same plainly, as Job is, but for the sharding: a named one takes a tenth of the time that a small parameter may.
 RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None, tuple[PartOf, ...], bool, bool]
-_Checked = tuple[Law | None, Law | None, tuple[PartOf, ...]]  # law for the report, law for the op, parts
+# Law for the report, law for the op, parts, and how a DTensor is cut.
+_Checked = tuple[Law | None, Law | None, tuple[PartOf, ...], Sharding | None]
 Job = tuple[str, Tensor, Law | None, int]  # name, tensor, law (None: call the initialiser), number of elements
 
 
@@ -222,7 +223,9 @@ class _Planner:
             if index is None:
                 self._miss(name, tied.get(name, ()), tensor, module)
             else:
-                law, native, parts = self._checked(name, tensor, module, dtype, index)
+                law, native, parts, sharding = self._checked(name, tensor, module, dtype, index)
+                if sharding is not None:
+                    plan.shardings[name] = sharding
                 if parts or rules[index].initialiser is not keep:
                     jobs.setdefault(index, []).append((name, tensor, native, elements_held(tensor)))
             rows.append((name, tied.get(name, ()), shape, dtype, index, law, parts, False, False))
@@ -236,7 +239,9 @@ class _Planner:
             law: Law | None = None
             parts: tuple[PartOf, ...] = ()
             if index is not None:
-                law, native, parts = self._checked(name, tensor, module, tensor.dtype, index)
+                law, native, parts, sharding = self._checked(name, tensor, module, tensor.dtype, index)
+                if sharding is not None:
+                    plan.shardings[name] = sharding
                 if parts or plan.recipe.rules[index].initialiser is not keep:
                     plan.jobs.setdefault(index, []).append((name, tensor, native, elements_held(tensor)))
             elif not (tensor.is_meta or name in asked):
@@ -272,14 +277,17 @@ class _Planner:
         return self.dtype
 
     def _checked(self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, index: int) -> _Checked:
-        """Return the law, the law for the op, and the parts; raise whatever is wrong with them."""
-        if not self.by_case[index] or is_dtensor(tensor):
+        """Return what is to be written; raise whatever is wrong with it."""
+        if not self.by_case[index]:
             return self._check_one(name, tensor, module, dtype, index)
         # All that the checks look at.
         layout = tensor.layout
         strides = tensor.stride() if layout is torch.strided else None
         kind = type(tensor), tensor.device, layout, tensor.is_inference(), tensor.is_neg()
-        case = index, tensor.shape, strides, dtype, kind
+        case: tuple[object, ...] = index, tensor.shape, strides, dtype, kind
+        if is_dtensor(tensor):
+            local = local_of(tensor)
+            case = *case, tensor.device_mesh, tensor.placements, local.shape, local.stride(), type(local)
         known = self.checked.get(case)
         if known is None:
             known = self.checked[case] = self._check_one(name, tensor, module, dtype, index)
@@ -296,15 +304,14 @@ class _Planner:
             if rule.initialiser is not keep:
                 law = rule.law(tensor.shape, kwargs)
                 self._check(name, self._target(tensor, dtype), law, rule)
-            if self.in_place and is_dtensor(tensor):
-                self.plan.shardings[name] = sharding_of(tensor, law)
             if rule.parts:
                 parts = self._parts(name, tensor, module, dtype, rule)
                 self.plan.parts[name] = parts
         except Exception as error:
             raise refused(name, rule, error) from error
         # What needs no key is torch's own function's to write where the op leaves the type out.
-        return law, law if dtype in _ops.DTYPES else None, parts
+        sharding = sharding_of(tensor, law) if self.in_place and is_dtensor(tensor) else None
+        return law, law if dtype in _ops.DTYPES else None, parts, sharding
 
     def _target(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the tensor that is to be written, or one on the meta device in place of one to be made."""
