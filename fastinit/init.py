@@ -6,8 +6,8 @@ same state. With a `Key` (or `key.shard(...)`, or within `fastinit.stream("keyed
 bfloat16, float16, float8_e4m3fn and float8_e5m2 tensors of any layout, on CPU or CUDA, from the keyed stream: each
 value depends on the key, the element's index and the arguments alone, the same bits with any number of threads, any
 instruction set, either device, any memory layout and any sharding (those of orthogonal_, which are sums of products,
-are equal to rounding); there a wrong argument raises ValueError or TypeError before anything is written. eye_ and
-dirac_ draw nothing and take no Key.
+are equal to rounding). Of a DTensor each process fills what it holds, without communication. With a Key a wrong
+argument raises ValueError or TypeError before anything is written. eye_ and dirac_ draw nothing and take no Key.
 """
 
 import functools
@@ -268,7 +268,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
     signs of Mezzadri (math-ph/0609050), and their product is formed in float32 (float64 for a float64 tensor) and
     rounded once to the tensor's type. The numbers drawn depend on (key, element index) alone, but the values go through
     matrix products: with another number of threads, machine or memory layout they are equal to rounding, not to the
-    bit, and a part of a tensor costs as much as the whole.
+    bit, and a part of a tensor costs as much as the whole. So does what a process holds of a DTensor with a Key, unless
+    that has more than 2^26 elements and is cut along its longer side alone: then all processes of its mesh make it
+    together, by all-reduces of columns^2 / 2 numbers.
 
     Args:
         tensor: of two or more dimensions

@@ -46,7 +46,7 @@ def device_for(like: Tensor, device: torch.device | None) -> torch.device:
     return device or _CPU
 
 
-def new_tensor(like: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+def new_tensor(like: Tensor, dtype: torch.dtype, device: torch.device = _CPU) -> Tensor:
     """Return a tensor of this shape and strides that holds nothing yet, large ones on CPU in huge pages."""
     if is_dtensor(like):
         new = torch.empty_like(like, dtype=dtype, device=device)  # as Module.to_empty does it

@@ -48,14 +48,15 @@ def init_model_(
     Parameters on the meta device get memory and values in one pass: new Parameter objects, with the old ones'
     requires_grad, class, attributes and ties, in all the modules that hold them. Make optimisers afterwards.
 
-    Of a DTensor (fully_shard, parallelize_module) each process writes what it holds, the values that the whole has there,
-    without communication; what is on the meta device gets memory for that alone. Three things are not so. Large
-    orthogonal matrices may be made by all processes of the mesh together, see `orthogonal_`. A callable of the user's
-    makes the whole tensor in each process, and gathers it first where it has values. FSDP2 modules are resharded.
-    FullyShardedDataParallel is refused, and so are parameters that DeepSpeed's ZeRO-3 has partitioned.
+    Of a DTensor (fully_shard, parallelize_module) each process writes what it holds, the values that the whole has
+    there, without communication, and on the meta device that alone gets memory. FSDP2's modules are resharded first.
+    Only large orthogonal matrices may be made by the processes of a mesh together (see `orthogonal_`), and a callable
+    of the user's needs the whole tensor in each process, gathered where it has values. FullyShardedDataParallel and
+    parameters partitioned by DeepSpeed's ZeRO-3 are refused.
 
-    device: of what is made for the meta device: "cpu", "cuda" or "cuda:1"; None is "cpu", or for a DTensor what its mesh
-        is of. What has memory stays where it is, on CPU or CUDA. The report's seconds are those until CUDA has all its work, not until it is done.
+    device: of what is made for the meta device: "cpu", "cuda" or "cuda:1"; None is "cpu", or for a DTensor what its
+        mesh is of. What has memory stays where it is, on CPU or CUDA. The report's seconds are those until CUDA has all
+        its work, not until it is done.
     dtype: of the floating-point parameters made for the meta device; their own if None. Buffers keep theirs.
     strict: a parameter, or a buffer on the meta device, that no rule matches is an error; otherwise it is left alone.
     only: a canonical name or a glob over them, or a list of such, as the missing keys that `load_state_dict` returns;
