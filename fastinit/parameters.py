@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from fastinit import _C
 from fastinit.prefix import Prefix, in_whole
 from fastinit.selection import RecipeError
+from fastinit.sharding import is_dtensor, local_of
 
 # Modules that hold another under a name of their own, which is no part of its parameters' names. Looked up
 # among the modules already imported: a model can only be wrapped by a class whose module is.
@@ -138,7 +139,7 @@ def _tie_by_memory(owned: dict[str, Owned], tied: dict[str, tuple[str, ...]]) ->
         for (_, one), (_, other) in combinations(sorted(cluster), 2):
             if one not in owned or other not in owned:
                 continue
-            shared = _shared_memory(owned[one][0], owned[other][0])
+            shared = _shared_memory(_in_memory(owned[one][0]), _in_memory(owned[other][0]))
             if shared == "all":
                 del owned[other]
                 tied[one] = (*tied.get(one, ()), other, *tied.pop(other, ()))
@@ -150,8 +151,8 @@ def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
     """Yield parameters whose extents in memory overlap, two or more at a time, with their places in order."""
     spans = []
     for position, (name, (parameter, _, _)) in enumerate(owned.items()):
-        if is_plain(parameter):
-            start, stop = extent(parameter)
+        if is_plain(memory := _in_memory(parameter)):
+            start, stop = extent(memory)
             if start < stop:
                 spans.append((start, stop, position, name))
     spans.sort()
@@ -167,6 +168,10 @@ def _clusters(owned: dict[str, Owned]) -> Iterator[list[tuple[int, str]]]:
             reach = stop
     if len(cluster) > 1:
         yield cluster
+
+
+def _in_memory(tensor: Tensor) -> Tensor:
+    return local_of(tensor) if is_dtensor(tensor) else tensor
 
 
 def reshard(model: nn.Module) -> None:

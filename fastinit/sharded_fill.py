@@ -37,12 +37,13 @@ def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | K
     together: list[tuple[DTensor, float, Key]] = []
     for tensor, law, key in zip(tensors, laws, keys, strict=True):
         pieces = pieces_of(tensor)
-        if not pieces or law.kind == "orthogonal":  # in a process outside of the mesh too, what is wrong is an error
-            _ops.check(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"), law)
-        if law.kind == "orthogonal" and isinstance(key, Key) and is_distributed(tensor):
-            check_held(tensor)
-            together.append((tensor, law.numbers[0], key))
+        shape = key.global_shape if isinstance(key, KeyShard) else tensor.shape
+        if law.kind == "orthogonal" and shape == tensor.shape and is_distributed(tensor):
+            _check(tensor, shape, law)
+            together.append((tensor, law.numbers[0], key.key if isinstance(key, KeyShard) else key))
             continue
+        if not pieces:  # this process is not in the mesh: what is wrong is an error here too
+            _check(tensor, shape, law)
         for piece in pieces:
             views.append(piece.view)
             of_views.append(law)
@@ -54,6 +55,11 @@ def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | K
     for tensor in tensors:
         if is_dtensor(tensor):
             increment_version(tensor)
+
+
+def _check(tensor: Tensor, shape: Sequence[int], law: Law) -> None:
+    check_held(tensor)
+    _ops.check(torch.empty(shape, dtype=tensor.dtype, device="meta"), law)
 
 
 def sharding_of(tensor: "DTensor", law: Law | None) -> Sharding:
