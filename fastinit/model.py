@@ -79,7 +79,8 @@ def init_model_(
     to = None if device is None else torch.device(device)
     if not (progress is None or callable(progress)):
         raise TypeError(f"progress must be called as progress(elements done, elements in all), got {progress!r}")
-    reshard(model)
+    if isinstance(model, nn.Module):  # make_plan says so where it is none
+        reshard(model)
     with no_collection():
         plan = make_plan(model, recipe, dtype=dtype, strict=strict, only=only, buffers=buffers, prefix=prefix)
     for where in {device_for(tensor, to) for tensor, *_ in plan.tensors if tensor.is_meta}:
