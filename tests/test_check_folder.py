@@ -275,15 +275,14 @@ def test_a_report_that_cannot_be_written_is_shown_all_the_same(folder: Path, cap
     assert "linear.weight" in capsys.readouterr().out
 
 
-def test_the_command_as_a_process(folder: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "fastinit", *arguments], capture_output=True, text=True)
-
-    assert run("check", str(folder)).returncode == 0
-    nowhere = run("check", str(folder / "nowhere"))
+def test_the_command_as_a_process(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "fastinit", "check", str(folder / "nowhere")]
+    nowhere = subprocess.run(command, capture_output=True, text=True)
     assert nowhere.returncode == 1
     assert "DIR must be a folder" in nowhere.stderr and "Traceback" not in nowhere.stderr
-    assert "example: python -m fastinit check" in run("check", "--help").stdout
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+    assert "example: python -m fastinit check" in capsys.readouterr().out
 
 
 def test_the_laws_of_a_model_that_fits_nowhere_are_read_from_the_file(tmp_path: Path) -> None:

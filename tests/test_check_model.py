@@ -385,6 +385,7 @@ print(kib("VmHWM") - before)
 """
 
 
+@pytest.mark.one_torch
 def test_memory_does_not_grow_with_the_tensors() -> None:
     """4 tensors of 16 MiB, and of 64: a copy of one would show."""
     peaks = []

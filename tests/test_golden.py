@@ -1,7 +1,7 @@
 """The keyed stream's frozen values (golden/keyed.json), recomputed on every instruction set here.
 
-The instruction set is chosen when fastinit loads, so each runs in a process of its own, which says what
-it used.
+The instruction set is chosen when fastinit loads, by FASTINIT_ISA, so each runs in a process of its own, which says
+what it used.
 """
 
 import json
@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import fastinit._ops
+
+pytestmark = pytest.mark.one_torch
 
 GOLDEN = Path(__file__).parent / "golden"
 

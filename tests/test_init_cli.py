@@ -15,6 +15,8 @@ from torch import nn
 import fastinit
 from fastinit import Recipe, Rule, __main__, init_cli, init_model_, recipes
 
+pytestmark = pytest.mark.one_torch
+
 TOML = """
 [[rules]]
 init = "normal_"

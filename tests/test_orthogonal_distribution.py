@@ -18,6 +18,8 @@ from scipy.special import betainc, betaincinv, chdtrc, kolmogorov, ndtr
 import fastinit
 from fastinit import Key, _ops, laws
 
+pytestmark = pytest.mark.one_torch
+
 FAMILY = 1e-6
 TESTS = 400
 ALPHA = FAMILY / TESTS

@@ -20,6 +20,8 @@ from fastinit import InitReport, Part, Recipe, Rule, check_model, chunk, init_mo
 from fastinit.laws import Law
 from fastinit.plot import _density
 
+pytestmark = pytest.mark.one_torch
+
 
 @pytest.fixture
 def filled() -> tuple[Small, InitReport]:

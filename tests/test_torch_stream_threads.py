@@ -237,6 +237,7 @@ def test_a_fill_never_keeps_the_generator_while_it_waits_for_python() -> None:
     assert int(done.stdout.split()[1]) > 0
 
 
+@pytest.mark.one_torch
 def test_waiting_for_ever_is_noticed() -> None:
     done = ask_during("ctypes.PyDLL(None).sleep(600)", 1)  # with Python's lock
     assert done.returncode == 1 and "Timeout" in done.stderr
