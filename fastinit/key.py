@@ -86,7 +86,27 @@ class Key(_Immutable):
     def shard(self, global_shape: Sequence[int], offset: Sequence[int]) -> "KeyShard":
         """For a tensor that is the part starting at `offset` of a tensor of `global_shape` (one entry a dimension).
 
-        The part gets exactly the values that it would have in the whole, and fans follow `global_shape`.
+        The part gets exactly the values that it would have in the whole, and fans follow `global_shape`. It is for
+        tensors that somebody else's code has cut; a DTensor knows its place and takes the key itself.
+
+        Examples:
+            What rank 1 of 2 holds of layers that are cut as Megatron-LM cuts them:
+
+            >>> import fastinit, torch
+            >>> key, rank, ranks = fastinit.Key(0), 1, 2
+            >>> column = torch.empty(8 // ranks, 6)  # column-parallel: outputs of nn.Linear(6, 8), rows of its weight
+            >>> _ = fastinit.xavier_normal_(column, generator=key.shard((8, 6), (rank * 4, 0)))
+            >>> row = torch.empty(6, 8 // ranks)  # row-parallel: inputs of nn.Linear(8, 6), columns of its weight
+            >>> _ = fastinit.xavier_normal_(row, generator=key.shard((6, 8), (0, rank * 4)))
+            >>> words = torch.empty(12 // ranks, 6)  # vocabulary-parallel: 10 words, padded to 12, the global shape's
+            >>> _ = fastinit.normal_(words, generator=key.shard((12, 6), (rank * 6, 0)))
+
+            Queries, keys and values of 4 heads of 3 in one weight, cut by heads, are one piece of each of the three:
+
+            >>> qkv = torch.empty(3 * 12 // ranks, 6)
+            >>> for i, part in enumerate(qkv.chunk(3)):
+            ...     _ = fastinit.normal_(part, generator=key.shard((3 * 12, 6), (i * 12 + rank * 6, 0)))
+
         """
         return KeyShard(self, global_shape, offset)
 

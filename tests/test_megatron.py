@@ -6,6 +6,7 @@ outputs of a column-parallel layer, inputs of a row-parallel one, rows of an emb
 it divides, and of a fused projection of queries, keys and values the heads, whose rows lie in three places.
 """
 
+import doctest
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -170,3 +171,9 @@ def test_names_make_the_keys_of_layers_as_in_init_model() -> None:
     down = filled(RowParallelLinear(OUTPUTS, INPUTS, 1, 2), LAWS["xavier_normal"], KEY.fold_in("down.weight"))
     assert torch.equal(up.weight, model["up"].weight[OUTPUTS // 2 :])
     assert torch.equal(down.weight, model["down"].weight[:, OUTPUTS // 2 :])
+
+
+def test_the_examples_of_key_shard_run() -> None:
+    (example,) = doctest.DocTestFinder(recurse=False).find(Key.shard, "Key.shard", globs={})
+    assert len(example.examples) > 8
+    assert doctest.DocTestRunner().run(example).failed == 0
