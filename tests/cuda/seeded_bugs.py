@@ -2,7 +2,8 @@
 catch it.
 
 The text must stand exactly once in the file. What lies in `#if __CUDA_ARCH__` is no bug for the shim, and flags
-are none for it either: those are there to show that what nvcc makes is looked at.
+are none for it either: those are there to show that what nvcc makes is looked at. Each costs a compilation, so what the
+translator refuses on sight has one of a kind: test_ptx_refused.py has them all.
 """
 
 from typing import NamedTuple
@@ -85,7 +86,6 @@ BUGS = [
         'asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(words[0]) : "f"(odd.low), "f"(even.low));',
         'asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(words[0]) : "f"(even.low), "f"(odd.low));', PTX),
     Bug("--use_fast_math", "", "", "", PTX, ("--use_fast_math",)),
-    Bug("-ftz=true", "", "", "", PTX, ("-ftz=true",)),
     Bug("--fmad=true and no intrinsics (device only)", "cuda/arithmetic.h",
         "return __fmul_rn(a, b);", "return a * b;", PTX, ("--fmad=true",)),
     Bug("-prec-sqrt=false and no intrinsics (device only)", "cuda/arithmetic.h",
@@ -93,8 +93,6 @@ BUGS = [
         "const float half = multiply(y, 0.5f), root = sqrtf(x);", PTX, ("-prec-sqrt=false",)),
     Bug("float64 arithmetic in a float32 kernel (device only)", "cuda/arithmetic.h",
         "return __uint2float_rn(a);", "return __double2float_rn(__dmul_rn(__uint2double_rn(a), 1.0));", SASS),
-    Bug("an integer to float32 towards zero (device only)", "cuda/arithmetic.h",
-        "return __uint2float_rn(a);", "return __uint2float_rz(a);", PTX),
     Bug("no saturation of float8", "maths/narrow.h", "x, 0x43F00000u, 0x7Eu", "x, 0x43F00000u, 0x7Fu", SHIM),
     Bug("smallest float16 a normal one", "maths/numbers.h",
         "    case DType::kBFloat16:\n      return 0x0080;",
