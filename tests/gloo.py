@@ -130,8 +130,8 @@ def _run_all(rank: int, world: int, pipe: Connection, cases: Sequence[Case], fol
                 dist.destroy_process_group()  # so that no other waits for this one
             # Not by the group, which may be out of step.
             meeting.set(f"{turn} {rank}", error and "failed")
-            failed = any([meeting.get(f"{turn} {other}") for other in range(world)])
-            if failed:
+            states = [meeting.get(f"{turn} {other}") for other in range(world)]  # waits for each
+            if any(states):
                 if not error:
                     dist.destroy_process_group()
                 group = ""

@@ -7,6 +7,7 @@ anything: torch's fake backend stands for the other ranks.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -40,6 +41,11 @@ def on_every_rank(world: int, function: Callable[[int], T]) -> list[T]:
         with as_rank(rank, world):
             results.append(function(rank))
     return results
+
+
+def found_by(world: int, look: Callable[[int], list[str]]) -> list[str]:
+    """Return what every rank has found, with its number."""
+    return [f"rank {rank}: {text}" for rank, texts in enumerate(on_every_rank(world, look)) for text in texts]
 
 
 class Cut(NamedTuple):
@@ -188,3 +194,16 @@ def unlike(got: Tensor, whole: Tensor, places: Tensor) -> str:
         return f"shape {tuple(got.shape)}, expected {tuple(places.shape)}"
     wrong = (elements(got) != elements(whole)[places.flatten()]).any(1)
     return f"{int(wrong.sum())} of {len(wrong)} elements" if wrong.any() else ""
+
+
+def peak_growth(work: Callable[[], Any]) -> int:
+    """Return by how many bytes the process was larger, at most, while it worked than before."""
+    Path("/proc/self/clear_refs").write_text("5")  # the mark starts anew
+    before = _in_memory("VmRSS")
+    work()
+    return _in_memory("VmHWM") - before
+
+
+def _in_memory(which: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(which))
+    return int(line.split()[1]) * 1024

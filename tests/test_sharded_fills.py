@@ -3,14 +3,25 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sharded_cases import CUTS, KEY, Cut, as_rank, cut, elements, fills_of, on_every_rank, strided, unlike
+from sharded_cases import (
+    CUTS,
+    KEY,
+    Cut,
+    as_rank,
+    cut,
+    elements,
+    fills_of,
+    on_every_rank,
+    peak_growth,
+    strided,
+    unlike,
+)
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.debug import CommDebugMode
@@ -59,7 +70,9 @@ def test_every_part_has_the_bytes_of_the_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("fill", DRAWN)
-@pytest.mark.parametrize("one", [cut((12, 20), (4,), Shard(0)), cut((12, 20), (2, 2), strided(1, 2), Shard(1))], ids=str)
+@pytest.mark.parametrize(
+    "one", [cut((12, 20), (4,), Shard(0)), cut((12, 20), (2, 2), strided(1, 2), Shard(1))], ids=str
+)
 def test_no_two_shards_are_equal(one: Cut, fill: str) -> None:
     def local(rank: int) -> bytes:
         tensor = one.tensor(one.make_mesh(), torch.float64)
@@ -131,7 +144,8 @@ def test_a_key_of_a_part_is_for_the_part_that_the_whole_dtensor_is(name: str, fi
 
 
 @pytest.mark.parametrize(
-    ("shape", "start"), [((23, 9), (17, 3)), ((23, 9), (8, 5)), ((23,), (0,)), ((23, 9, 1), (0, 0, 0)), ((23, 9), (-1, 0))]
+    ("shape", "start"),
+    [((23, 9), (17, 3)), ((23, 9), (8, 5)), ((23,), (0,)), ((23, 9, 1), (0, 0, 0)), ((23, 9), (-1, 0))],
 )
 def test_a_key_of_a_part_that_does_not_hold_the_tensor_is_refused_on_every_rank(
     shape: tuple[int, ...], start: tuple[int, ...]
@@ -171,7 +185,9 @@ def is_refused(tensor: DTensor, match: str) -> None:
 def test_partial_is_refused_by_its_name(kind: str) -> None:
     with as_rank(1, 4):
         one = cut((7, 5), (2, 2), Shard(0), Partial(kind))
-        is_refused(DTensor.from_local(torch.full((3, 5), 7.0), one.make_mesh(), one.placements, run_check=False), "Partial")
+        is_refused(
+            DTensor.from_local(torch.full((3, 5), 7.0), one.make_mesh(), one.placements, run_check=False), "Partial"
+        )
 
 
 def test_a_placement_that_is_not_known_is_refused_by_its_name() -> None:
@@ -286,19 +302,6 @@ def test_nothing_is_sent(fill: str) -> None:
             assert sent.get_total_counts() == 0
 
 
-def peak_growth(work: Callable[[], Any]) -> int:
-    """Return by how many bytes the process was larger, at most, while it worked than before."""
-    Path("/proc/self/clear_refs").write_text("5")  # the mark starts anew
-    before = _in_memory("VmRSS")
-    work()
-    return _in_memory("VmHWM") - before
-
-
-def _in_memory(which: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(which))
-    return int(line.split()[1]) * 1024
-
-
 WIDE = 2**28  # a tensor of 64 times as many elements is nowhere: 64 GiB
 
 
@@ -312,7 +315,9 @@ WIDE = 2**28  # a tensor of 64 times as many elements is nowhere: 64 GiB
     ],
     ids=["rows", "columns", "FSDP over rows", "rows twice"],
 )
-def test_a_rank_needs_no_more_than_its_part_of_a_tensor_larger_than_any_memory(one: Cut, start: tuple[int, int]) -> None:
+def test_a_rank_needs_no_more_than_its_part_of_a_tensor_larger_than_any_memory(
+    one: Cut, start: tuple[int, int]
+) -> None:
     shape = tuple(2**14 if size == WIDE else size for size in one.shape)
     with as_rank(5, one.world):
         mesh = one.make_mesh()
