@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor.debug import _clear_sharding_prop_cache
 
 Case = Callable[[], None]
 # Of one collective. A rank that fails leaves its group, and the others' collectives fail at once; this is for others.
@@ -153,6 +154,7 @@ def _run_one(rank: int, world: int, pipe: Connection, case: Case, folder: str, t
 
 
 def _join(rank: int, world: int, path: str, timeout: float) -> None:
+    _clear_sharding_prop_cache()  # in which a mesh of an earlier group may be
     store = dist.FileStore(path, world)
     limit = datetime.timedelta(seconds=timeout)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=limit)

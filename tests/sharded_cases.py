@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor._dtensor_spec import DTensorSpec, ShardOrderEntry, TensorMeta
+from torch.distributed.tensor.debug import _clear_sharding_prop_cache
 from torch.distributed.tensor.placement_types import _StridedShard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
@@ -28,6 +29,7 @@ KEY = fastinit.Key(20_261_122, 3)
 @contextmanager
 def as_rank(rank: int, world: int) -> Iterator[None]:
     """Inside, this process is one rank of many; collectives return at once and do nothing."""
+    _clear_sharding_prop_cache()  # in which another rank's mesh may be, which torch takes to be equal
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=world)
     try:
         yield
