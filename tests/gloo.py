@@ -25,7 +25,14 @@ from torch.distributed.tensor.debug import _clear_sharding_prop_cache
 Case = Callable[[], None]
 # Of one collective. A rank that fails leaves its group, and the others' collectives fail at once; this is for others.
 TIMEOUT = 20
-_PRELOADED = ["fastinit", "torch.distributed.tensor.parallel", "torch.distributed.fsdp"]
+_PRELOADED = [
+    "fastinit",
+    "pytest",
+    "torch.distributed.fsdp",
+    "torch.distributed.tensor.debug",
+    "torch.distributed.tensor.parallel",
+    "torch.testing._internal.distributed.fake_pg",
+]
 
 
 @cache

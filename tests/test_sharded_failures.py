@@ -61,14 +61,14 @@ def dies_in_the_middle() -> None:
 
 def never_comes() -> None:
     if dist.get_rank() == LOST:
-        time.sleep(4)
+        time.sleep(2.5)
         os._exit(DEAD)
     made_together()
 
 
 @pytest.mark.parametrize("case", [dies_before, dies_at_the_first, dies_in_the_middle, never_comes])
 def test_the_others_have_an_error_and_do_not_wait(case: Any) -> None:
-    said = gloo.exits(3, case, seconds=40, timeout=2)
+    said = gloo.exits(3, case, seconds=40, timeout=1)
     assert [status for status, _ in said] == [1, DEAD, 1]
     for rank in (0, 2):
         assert "orthogonal" in said[rank][1], "the error comes from elsewhere"
@@ -76,7 +76,7 @@ def test_the_others_have_an_error_and_do_not_wait(case: Any) -> None:
 
 
 def test_all_end_well_where_none_is_lost() -> None:
-    assert gloo.exits(3, made_together, seconds=40, timeout=2) == [(0, "")] * 3
+    assert gloo.exits(3, made_together, seconds=40, timeout=5) == [(0, "")] * 3
 
 
 def raises_on_one_rank() -> None:
@@ -88,6 +88,6 @@ def raises_on_one_rank() -> None:
 
 
 def test_what_one_rank_refuses_ends_the_others_too() -> None:
-    said = gloo.exits(3, raises_on_one_rank, seconds=40, timeout=2)
+    said = gloo.exits(3, raises_on_one_rank, seconds=40, timeout=5)
     assert [status for status, _ in said] == [1, 1, 1]
     assert "ValueError" in said[LOST][1]

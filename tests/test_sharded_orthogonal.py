@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from sharded_cases import KEY, Cut, as_rank, cut, elements, on_every_rank, strided, unlike
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import Replicate, Shard
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -156,9 +157,19 @@ TOGETHER: dict[int, list[Cut]] = {
 }
 
 
+@cache
+def _mesh(group: Any, shape: tuple[int, ...], outside: int) -> DeviceMesh:
+    return Cut((), shape, (), outside=outside).make_mesh()
+
+
+def mesh_of(one: Cut) -> DeviceMesh:
+    """Return the mesh of the ranks that are there, made once: torch makes its groups anew each time."""
+    return _mesh(dist.group.WORLD, one.mesh, one.outside)
+
+
 def gathered(one: Cut, tensor: Any) -> Tensor:
     """Return the whole of what the ranks have; where several have an element, it is the same to the last bit."""
-    mesh = one.make_mesh()
+    mesh = mesh_of(one)
     inside = mesh.get_coordinate() is not None
     own = (one.places(mesh).flatten(), elements(tensor.to_local())) if inside else None
     parts: list[Any] = [None] * dist.get_world_size()
@@ -176,7 +187,7 @@ def gathered(one: Cut, tensor: Any) -> Tensor:
 
 
 def made_together(one: Cut, dtype: torch.dtype, gain: float = 1.0) -> tuple[Tensor, list[int]]:
-    tensor = one.tensor(one.make_mesh(), dtype)
+    tensor = one.tensor(mesh_of(one), dtype)
     with together(), Sent() as sent:
         assert orthogonal_(tensor, gain, KEY) is tensor
     assert sent.others == []
@@ -193,7 +204,7 @@ def equal_to_one_process_to_rounding() -> None:
             got, sizes = made_together(one, dtype)
             expected = orthogonal_(torch.empty(one.shape, dtype=dtype), generator=KEY)
             assert (got - expected).abs().max() <= bound, (one, dtype)
-            assert sizes or one.make_mesh().get_coordinate() is None or math.prod(one.mesh) == 1, f"not together: {one}"
+            assert sizes or mesh_of(one).get_coordinate() is None or math.prod(one.mesh) == 1, f"not together: {one}"
 
 
 def as_orthonormal_as_by_one_process() -> None:
@@ -228,7 +239,7 @@ def the_next_fill_is_the_same() -> None:
 
 def a_transposed_local_tensor_too() -> None:
     for one in here():
-        mesh = one.make_mesh()
+        mesh = mesh_of(one)
         if len(one.shape) != 2 or mesh.get_coordinate() is None or one.order or one.outside:
             continue
         rows, columns = one.places(mesh).shape
@@ -255,7 +266,7 @@ def what_is_sent_is_of_the_small_side_alone() -> None:
 def whole_models_say_distributed_and_have_it() -> None:
     world = dist.get_world_size()
     one = cut((90, 20), (world,), Shard(0))
-    model = nn.ParameterDict({"w": one.tensor(one.make_mesh(), local=one.places(one.make_mesh()).to("meta").float())})
+    model = nn.ParameterDict({"w": one.tensor(mesh_of(one), local=one.places(mesh_of(one)).to("meta").float())})
     with together():
         report = init_model_(model, Recipe([Rule(orthogonal_, gain=2.0)]), KEY)
     assert report.rows[0].sharding is not None
