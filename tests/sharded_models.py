@@ -9,7 +9,7 @@ from small_model import on_meta
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import fastinit
@@ -65,8 +65,8 @@ def by_tensor_parallel(model: Net, mesh: DeviceMesh) -> Net:
     plan: dict[str, Any] = {
         "blocks.*.up": ColwiseParallel(),
         "blocks.*.down": RowwiseParallel(),
-        "embedding": RowwiseParallel(),
-        "head": ColwiseParallel(output_layouts=None),
+        "embedding": RowwiseParallel(input_layouts=Replicate()),
+        "head": ColwiseParallel(output_layouts=Replicate()),
     }
     return parallelize_module(model, mesh, plan)  # type: ignore[return-value]
 
