@@ -37,13 +37,15 @@ def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | K
     together: list[tuple[DTensor, float, Key]] = []
     for tensor, law, key in zip(tensors, laws, keys, strict=True):
         pieces = pieces_of(tensor)
-        shape = key.global_shape if isinstance(key, KeyShard) else tensor.shape
-        if law.kind == "orthogonal" and shape == tensor.shape and is_distributed(tensor):
-            _check(tensor, shape, law)
-            together.append((tensor, law.numbers[0], key.key if isinstance(key, KeyShard) else key))
+        distributed = law.kind == "orthogonal" and is_distributed(tensor)
+        if distributed or not pieces or isinstance(key, KeyShard):
+            # What is wrong with the whole is an error in every process, whatever it holds. This writes nothing.
+            _ops.fill_([torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")], [law], [key])
+        if distributed and isinstance(key, Key):
+            assert is_dtensor(tensor)
+            check_held(tensor)
+            together.append((tensor, law.numbers[0], key))
             continue
-        if not pieces:  # this process is not in the mesh: what is wrong is an error here too
-            _check(tensor, shape, law)
         for piece in pieces:
             views.append(piece.view)
             of_views.append(law)
@@ -55,11 +57,6 @@ def fill_(tensors: Sequence[Tensor], laws: Sequence[Law], keys: Sequence[Key | K
     for tensor in tensors:
         if is_dtensor(tensor):
             increment_version(tensor)
-
-
-def _check(tensor: Tensor, shape: Sequence[int], law: Law) -> None:
-    check_held(tensor)
-    _ops.check(torch.empty(shape, dtype=tensor.dtype, device="meta"), law)
 
 
 def sharding_of(tensor: "DTensor", law: Law | None) -> Sharding:
