@@ -15,6 +15,7 @@ import torch
 
 from fastinit._version import __version__
 from fastinit.checkpoint.shards import Folder, Shard
+from fastinit.checkpoint.together import Ranks
 from fastinit.fill import unit, write_piece
 from fastinit.key import Key
 from fastinit.plan import Entry, Plan
@@ -48,15 +49,31 @@ def refuse_other(folder: Folder, manifest: bytes) -> None:
     if text is None:
         return
     try:
-        differences = list(_differences(_comparable(text), _comparable(manifest)))
+        said = _other(text, manifest)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"out: {folder.path / MANIFEST} is none of ours: move it away or delete it") from error
-    if differences:
-        more = [f"and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+    if said:
         raise ValueError(
-            f"out: {folder.path} holds a checkpoint begun with other settings; give them again, or an empty folder:\n  "
-            + "\n  ".join(differences[:_SHOWN] + more)
+            f"out: {folder.path} holds a checkpoint begun with other settings; give them again, or an empty folder:"
+            + said
         )
+
+
+def refuse_different(ranks: Ranks, manifest: bytes) -> None:
+    """Refuse ranks that were called with different settings, and say what differs from the first rank's."""
+    if len({*ranks.exchange(hashlib.blake2b(manifest).digest())}) == 1:
+        return
+    first = ranks.exchange(manifest if ranks.first else b"")[0]  # which may be megabytes, hence the digests
+    with ranks.step():
+        if said := _other(first, manifest):
+            raise ValueError(f"called with other settings than rank {ranks.names[0]} (there):{said}")
+
+
+def _other(there: bytes, now: bytes) -> str:
+    """Return what differs between two manifests, a line each, or nothing."""
+    differences = list(_differences(_comparable(there), _comparable(now)))
+    more = [f"and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+    return "".join(f"\n  {line}" for line in differences[:_SHOWN] + more)
 
 
 def _comparable(text: bytes) -> dict[str, Any]:

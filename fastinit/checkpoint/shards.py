@@ -221,7 +221,11 @@ def open_folder(path: Path) -> Iterator[Folder]:
     except (FileExistsError, NotADirectoryError) as error:
         raise NotADirectoryError(errno.ENOTDIR, f"out must be a folder, and a file is in its place: {path}") from error
     except BlockingIOError as error:
-        raise BlockingIOError(errno.EWOULDBLOCK, f"out: another process is writing a checkpoint in {path}") from error
+        raise BlockingIOError(
+            errno.EWOULDBLOCK,
+            f"out: another process is writing a checkpoint in {path}; ranks that are to write one together need "
+            "process_group",
+        ) from error
     except OSError as error:
         raise OSError(error.errno, f"out: cannot write in {path}: {error.strerror}") from error
     try:

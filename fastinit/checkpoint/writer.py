@@ -5,19 +5,19 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from io import FileIO
 from itertools import cycle
 from mmap import mmap
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from fastinit.buffers import make_buffers
-from fastinit.checkpoint.manifest import MANIFEST, manifest_of, refuse_other
+from fastinit.checkpoint.manifest import MANIFEST, manifest_of, refuse_different, refuse_other
 from fastinit.checkpoint.shards import (
     INDEX,
     SINGLE,
@@ -30,11 +30,15 @@ from fastinit.checkpoint.shards import (
     parse_size,
     write,
 )
+from fastinit.checkpoint.together import Ranks
 from fastinit.fill import unit, write_piece
 from fastinit.key import Key
 from fastinit.plan import Entry, Plan, make_plan
 from fastinit.recipe import Recipe
 from fastinit.report import InitReport
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 _BUFFER = 2**26  # bytes filled at a time: tens of milliseconds, beside which starting threads is nothing
 
@@ -53,6 +57,7 @@ def save_checkpoint(
     strict: bool = True,
     buffers: Literal["error", "reset"] = "error",
     progress: Progress | Literal[True] | None = None,
+    process_group: "ProcessGroup | None" = None,
 ) -> InitReport:
     """Write what `init_model_` would write into the model as safetensors files in the folder `out`.
 
@@ -71,35 +76,76 @@ def save_checkpoint(
         its own.
     strict, buffers: as for `init_model_`.
     progress: True for a bar with an ETA (rich, on a terminal only), or called as progress(bytes done, bytes in all).
+    process_group: its ranks, all with the same arguments, write one checkpoint together in one folder that they share,
+        file by file: the files, and their bytes, are those of one process (whose `orthogonal_` has as many threads).
+        Make `max_shard_size` small enough that each rank has files to write. An error on one rank is an error on every
+        rank, when each has finished its files; what waits longest is what the group's timeout has to allow for.
+        `progress` counts the bytes of its rank; the bar is the first rank's.
     """
     begun = perf_counter()
-    base = key if isinstance(key, Key) else Key(key)
-    most = parse_size(max_shard_size)
-    if not (progress is None or progress is True or callable(progress)):
-        raise TypeError(f"progress must be True, or called as progress(bytes done, bytes in all), got {progress!r}")
-    plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False, stored=True)
-    make_buffers(model, plan, base)
-    entries = {entry.name: entry for entry in plan.entries}
-    shards = layout((TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in entries.items()), most)
-    manifest = manifest_of(plan, entries, shards, base, most)
-    with open_folder(Path(out)) as folder:
-        refuse_other(folder, manifest)
-        _refuse_strays(folder, shards)
-        missing = [shard for shard in shards if not folder.holds(shard)]
-        needed = sum(shard.nbytes for shard in missing)
-        if needed > (free := folder.free()):
-            raise OSError(
-                errno.ENOSPC, f"out: {needed:,} bytes are still to be written in {folder.path}, and {free:,} are free"
-            )
-        with _progress(progress, needed) as advance:
-            folder.publish_text(MANIFEST, manifest)
-            writer = _Writer(plan, base, needed, advance)
-            for shard in missing:
-                with folder.publish(shard.file) as file:
-                    writer.write(file, shard.header, [entries[tensor.name] for tensor in shard.tensors])
-            if len(shards) > 1:
-                folder.publish_text(INDEX, index_of(shards))
+    ranks = Ranks(process_group)
+    with ranks.step():
+        base = key if isinstance(key, Key) else Key(key)
+        most = parse_size(max_shard_size)
+        progress_over = _progress(progress, shown=ranks.first)
+        plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False, stored=True)
+        make_buffers(model, plan, base)
+        entries = {entry.name: entry for entry in plan.entries}
+        shards = layout((TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in entries.items()), most)
+        manifest = manifest_of(plan, entries, shards, base, most)
+    refuse_different(ranks, manifest)
+    with ExitStack() as until_all_are_done:
+        folder, missing = Folder(Path(out)), set[str]()
+        with ranks.step():
+            if ranks.first:
+                until_all_are_done.enter_context(open_folder(folder.path))
+                missing = _begin(folder, shards, manifest)
+        missing = ranks.exchange(missing)[0]
+        with ranks.step():
+            _refuse_elsewhere(folder, manifest)
+            mine = ranks.share([shard for shard in shards if shard.file in missing])
+            total = sum(shard.nbytes for shard in mine)
+            with progress_over(total) as advance:
+                writer = _Writer(plan, base, total, advance)
+                for shard in mine:
+                    with folder.publish(shard.file) as file:
+                        writer.write(file, shard.header, [entries[tensor.name] for tensor in shard.tensors])
+        with ranks.step():
+            if ranks.first and len(shards) > 1:
+                _publish_index(folder, shards)
     return InitReport(recipe, plan.rows, [], perf_counter() - begun)
+
+
+def _begin(folder: Folder, shards: Sequence[Shard], manifest: bytes) -> set[str]:
+    """Publish the manifest where nothing speaks against this checkpoint, and return the files that are not there."""
+    refuse_other(folder, manifest)
+    _refuse_strays(folder, shards)
+    missing = [shard for shard in shards if not folder.holds(shard)]
+    needed = sum(shard.nbytes for shard in missing)
+    if needed > (free := folder.free()):
+        raise OSError(
+            errno.ENOSPC, f"out: {needed:,} bytes are still to be written in {folder.path}, and {free:,} are free"
+        )
+    folder.publish_text(MANIFEST, manifest)
+    return {shard.file for shard in missing}
+
+
+def _refuse_elsewhere(folder: Folder, manifest: bytes) -> None:
+    """Refuse a rank whose folder is another than that of the first, which has published the manifest there."""
+    if folder.read(MANIFEST) is None:
+        raise ValueError(f"out: {folder.path.absolute()} is not the first rank's folder, which all ranks must share")
+    refuse_other(folder, manifest)
+
+
+def _publish_index(folder: Folder, shards: Sequence[Shard]) -> None:
+    if folder.read(INDEX) == (index := index_of(shards)):
+        return
+    with folder.publish(INDEX) as file:
+        # After a new file of ours in the folder, a network filesystem looks anew for those of other machines.
+        for shard in shards:
+            if not folder.holds(shard):
+                raise ValueError(f"out: {shard.file} was written, and is not in {folder.path}: all ranks must share it")
+        write(file, memoryview(index))
 
 
 def _refuse_strays(folder: Folder, shards: Sequence[Shard]) -> None:
@@ -167,21 +213,28 @@ def _batches(plan: Plan, entries: Sequence[Entry]) -> Iterator[list[_Piece]]:
         yield batch
 
 
-def _progress(given: Progress | Literal[True] | None, total: int) -> AbstractContextManager[Progress]:
+def _progress(given: Progress | Literal[True] | None, shown: bool) -> Callable[[int], AbstractContextManager[Progress]]:
+    """Return what gives, for a number of bytes in all, the function to call with those done."""
     if given is True:
-        return _bar(total)
-    return nullcontext(given or (lambda done, total: None))
+        return _bar(shown)
+    if not (given is None or callable(given)):
+        raise TypeError(f"progress must be True, or called as progress(bytes done, bytes in all), got {given!r}")
+    return lambda total: nullcontext(given or (lambda done, total: None))
 
 
-@contextmanager
-def _bar(total: int) -> Iterator[Progress]:
+def _bar(shown: bool) -> Callable[[int], AbstractContextManager[Progress]]:
     try:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
     except ImportError as error:
         raise ImportError("progress=True needs rich: pip install 'torch-fastinit[models]'") from error
-    console = Console(stderr=True)
-    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done, total: bar.update(task, completed=done)
+
+    @contextmanager
+    def bar(total: int) -> Iterator[Callable[[int, int], object]]:
+        console = Console(stderr=True)
+        columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda done, total: bar.update(task, completed=done)
+
+    return bar
