@@ -199,7 +199,27 @@ def _rows(entry: Entry, out: Tensor, first: int) -> Piece:
     return Piece(out.view(-1, *columns), (first // max(1, columns.numel()), *[0] * len(columns)))
 
 
+def check_values(plan: Plan, entry: Entry) -> None:
+    """Refuse a tensor whose values `write_piece` takes from the model where this process has not all of them."""
+    rule = None if entry.rule is None else plan.recipe.rules[entry.rule]
+    computed = entry.law is not None and entry.dtype in _ops.DTYPES
+    if rule is None or not (computed or isinstance(rule.initialiser, Source)):
+        _held_whole(entry.name, plan.made.get(entry.name, entry.tensor))
+
+
 def _copy(name: str, tensor: Tensor, out: Tensor, first: int) -> None:
     if tensor.is_meta:
         raise ValueError(f"{name!r} is on the meta device and left alone by the recipe: it has no values to write")
-    out.copy_(tensor.detach().reshape(-1)[first : first + out.numel()])
+    out.copy_(_held_whole(name, tensor).detach().reshape(-1)[first : first + out.numel()])
+
+
+def _held_whole(name: str, tensor: Tensor) -> Tensor:
+    if not is_dtensor(tensor) or tensor.is_meta:
+        return tensor
+    pieces = pieces_of(tensor)
+    if len(pieces) != 1 or pieces[0].view.shape != tensor.shape:
+        raise ValueError(
+            f"{name!r} is cut over ranks, as {list(tensor.placements)}, and its values are to come from the model, of "
+            "which this rank has a part: torch.distributed.checkpoint saves such models"
+        )
+    return pieces[0].view

@@ -31,9 +31,10 @@ from fastinit.checkpoint.shards import (
     write,
 )
 from fastinit.checkpoint.together import Ranks
-from fastinit.fill import unit, write_piece
+from fastinit.fill import check_values, unit, write_piece
 from fastinit.key import Key
 from fastinit.plan import Entry, Plan, make_plan
+from fastinit.prefix import Prefix
 from fastinit.recipe import Recipe
 from fastinit.report import InitReport
 
@@ -57,6 +58,7 @@ def save_checkpoint(
     strict: bool = True,
     buffers: Literal["error", "reset"] = "error",
     progress: Progress | Literal[True] | None = None,
+    prefix: Prefix = "",
     process_group: "ProcessGroup | None" = None,
 ) -> InitReport:
     """Write what `init_model_` would write into the model as safetensors files in the folder `out`.
@@ -74,7 +76,7 @@ def save_checkpoint(
     dtype: of the parameters of floating point; their own if not given. Buffers keep theirs.
     max_shard_size: bytes of data in a file, as a number or as "5GB" or "2GiB". A tensor larger than that has a file of
         its own.
-    strict, buffers: as for `init_model_`.
+    strict, buffers, prefix: as for `init_model_`.
     progress: True for a bar with an ETA (rich, on a terminal only), or called as progress(bytes done, bytes in all).
     process_group: its ranks, all with the same arguments, write one checkpoint together in one folder that they share,
         file by file: the files, and their bytes, are those of one process (whose `orthogonal_` has as many threads).
@@ -88,8 +90,12 @@ def save_checkpoint(
         base = key if isinstance(key, Key) else Key(key)
         most = parse_size(max_shard_size)
         progress_over = _progress(progress, shown=ranks.first)
-        plan = make_plan(model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False, stored=True)
+        plan = make_plan(
+            model, recipe, dtype=dtype, strict=strict, buffers=buffers, in_place=False, stored=True, prefix=prefix
+        )
         make_buffers(model, plan, base)
+        for entry in plan.entries:
+            check_values(plan, entry)
         entries = {entry.name: entry for entry in plan.entries}
         shards = layout((TensorSpec(name, one.dtype, tuple(one.shape)) for name, one in entries.items()), most)
         manifest = manifest_of(plan, entries, shards, base, most)
