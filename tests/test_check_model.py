@@ -253,7 +253,11 @@ def test_a_structure_with_parts_over_it_is_measured_and_said_to_be_unchecked() -
     recipe = Recipe([Rule(fastinit.eye_, parts=Part(fastinit.ones_, 0))])
     init_model_(model, recipe)
     rest, part = check_model(model, recipe).rows
-    assert (rest.verdict, rest.elements, rest.note) == ("ok", 56, "eye is not checked: parts are written over it")
+    assert (rest.verdict, rest.elements, rest.note) == (
+        "ok",
+        56,
+        "eye is not checked: parts are written over it, or only some of it is here",
+    )
     assert part.verdict == "ok"
 
 

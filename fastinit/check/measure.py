@@ -7,11 +7,12 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from fastinit.rule import Index
-
 PIECE = 2**20  # elements looked at together: 8 MiB as float64, a few times over
 SAMPLE = 2**20  # elements whose distribution function is looked at
 _GOLDEN = (math.sqrt(5) - 1) / 2
+
+# What a part takes of a tensor: an entry, a slice or chosen entries of each of its first dimensions, all of the others.
+At = tuple[int | slice | Tensor, ...]
 
 # read((i, j), start, stop): the view [i, j, start:stop] of a tensor, or a copy of it on the CPU.
 Read = Callable[[tuple[int, ...], int, int], Tensor]
@@ -103,7 +104,7 @@ def pieces(shape: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int, int]]:
 class Places:
     """Which elements of a tensor a part takes: along each dimension, the entries that it has."""
 
-    def __init__(self, index: Index, shape: Sequence[int]) -> None:
+    def __init__(self, index: At, shape: Sequence[int]) -> None:
         self._taken = [torch.zeros(size, dtype=torch.bool) for size in shape]
         for taken, entry in zip(self._taken, (*index, *[slice(None)] * (len(shape) - len(index))), strict=True):
             taken[entry] = True
@@ -130,7 +131,7 @@ class Places:
 class Division:
     """A tensor's elements, each with the last of its parts that takes it, or with what no part takes."""
 
-    def __init__(self, shape: Sequence[int], parts: Sequence[Index]) -> None:
+    def __init__(self, shape: Sequence[int], parts: Sequence[At]) -> None:
         self.shape = tuple(shape) or (1,)
         self._parts = [Places(index, self.shape) for index in parts]
         self.counts = [0] * (len(parts) + 1)

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from fastinit.check.measure import reader
+from fastinit.check.held import held_of
+from fastinit.check.measure import At, reader
 from fastinit.check.probes import TESTS
 from fastinit.check.scan import Finding, Subject, scan
 from fastinit.laws import KEYLESS, Law
 from fastinit.parameters import is_plain
 from fastinit.plan import Entry, make_plan
 from fastinit.recipe import Recipe
+from fastinit.sharding import is_dtensor
 from fastinit.tables import Table, Tabular, dtype_text, shape_text
 
 FALSE_ALARMS = 1e-6  # probability that anything at all is flagged where every value is right
@@ -111,7 +113,8 @@ def check_model(model: nn.Module, recipe: Recipe, *, only: str | Sequence[str] |
     of the tensor's type. What holds a constant, ones (eye_, dirac_) or counted zeros (sparse_) is compared exactly;
     orthogonal matrices by the products of up to 256 of their rows or columns; parts by themselves, and the rest of
     their tensor without them. What has no law (keep, a callable of yours, no rule) fails for NaN and infinities only.
-    Of the buffers, those that a rule takes and those on the meta device are looked at.
+    Of the buffers, those that a rule takes and those on the meta device are looked at. Of a DTensor, what this process
+    holds: without orthogonal, sparse, eye and dirac, unless that is all of it, and without a row where it is nothing.
 
     The probability that anything is flagged in a model whose values are right is below 1e-6.
 
@@ -149,14 +152,20 @@ def _rows(entry: Entry, alpha: float) -> list[CheckRow]:
     tensor = entry.tensor
     if tensor.is_meta:
         return [_unmeasured(entry, "meta", "it is on the meta device: never initialised")]
-    if not is_plain(tensor) or tensor.is_quantized:
+    local, parts = tensor, list[At](part.at for part in entry.parts)
+    if is_dtensor(tensor):
+        try:
+            local, parts = held_of(tensor, parts)
+        except ValueError as error:
+            return [_unmeasured(entry, "not measured", str(error))]
+    if not is_plain(local) or local.is_quantized:
         kind = f"a {type(tensor).__name__} of layout {tensor.layout} has no elements to look at one by one"
         return [_unmeasured(entry, "not measured", kind)]
     subjects = [
         Subject((), tensor.shape, entry.law),
-        *(Subject(part.at, part.shape, part.law) for part in entry.parts),
+        *(Subject(part, one.shape, one.law) for part, one in zip(parts, entry.parts, strict=True)),
     ]
-    findings = scan(reader(tensor), tensor.dtype, subjects, alpha)
+    findings = scan(reader(local), tensor.dtype, subjects, alpha, local.shape)
     return rows_of(entry.name, entry.tied, tensor.dtype, subjects, [part.name for part in entry.parts], findings)
 
 

@@ -225,7 +225,7 @@ def probe_of(law: Law | None, dtype: torch.dtype, shape: Sequence[int], count: i
     first, second, low, high = law.numbers
     if law.kind in ("eye", "dirac", "sparse", "orthogonal"):
         if count < math.prod(shape):
-            return Probe(f"{law.kind} is not checked: parts are written over it")
+            return Probe(f"{law.kind} is not checked: parts are written over it, or only some of it is here")
         return _structured(law, dtype, shape)
     if law.kind == "constant":
         return _Constant(first, dtype)

@@ -6,16 +6,15 @@ from typing import NamedTuple
 
 import torch
 
-from fastinit.check.measure import Division, Read, Statistics, workable
+from fastinit.check.measure import At, Division, Read, Statistics, workable
 from fastinit.check.probes import Probe, probe_of
 from fastinit.laws import Law
-from fastinit.rule import Index
 
 
 class Subject(NamedTuple):
     """A tensor or a part of one: where in the whole (empty for the whole), its shape, and its law if it has one."""
 
-    at: Index
+    at: At
     shape: Sequence[int]
     law: Law | None
 
@@ -31,21 +30,24 @@ class Finding(NamedTuple):
     note: str  # what is wrong, or what could not be looked at
 
 
-def scan(read: Read, dtype: torch.dtype, subjects: Sequence[Subject], alpha: float) -> list[Finding | None]:
+def scan(
+    read: Read, dtype: torch.dtype, subjects: Sequence[Subject], alpha: float, held: Sequence[int] | None = None
+) -> list[Finding | None]:
     """Measure the whole, which is the first subject, without its parts, and each part without what later ones take.
 
     None stands for what has no elements of its own because parts have them all. alpha: the false-alarm rate of each
-    single test.
+    single test. held: the shape of what is to be read where that is not all of it; parts are where they are in that.
     """
     # Values are looked at on CPU. Only where need be: within this block arguments live longer than they would.
     elsewhere = torch.get_default_device().type != "cpu"
     with torch.device("cpu") if elsewhere else nullcontext():
-        return _scan(read, dtype, subjects, alpha)
+        return _scan(read, dtype, subjects, alpha, subjects[0].shape if held is None else held)
 
 
-def _scan(read: Read, dtype: torch.dtype, subjects: Sequence[Subject], alpha: float) -> list[Finding | None]:
-    whole, *parts = subjects
-    division = Division(whole.shape, [part.at for part in parts])
+def _scan(
+    read: Read, dtype: torch.dtype, subjects: Sequence[Subject], alpha: float, held: Sequence[int]
+) -> list[Finding | None]:
+    division = Division(held, [part.at for part in subjects[1:]])
     probes = [
         probe_of(subject.law, dtype, subject.shape, count)
         for subject, count in zip(subjects, division.counts, strict=True)
