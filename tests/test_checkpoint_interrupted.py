@@ -277,6 +277,7 @@ def test_another_process_that_writes_there_is_refused(tmp_path: Path, reference:
     save(tmp_path, progress=meanwhile)
     assert refused[0].returncode == 1
     assert f"out: another process is writing a checkpoint in {tmp_path}" in refused[0].stderr
+    assert "process_group" in refused[0].stderr  # as for ranks that all call it without
     assert content(tmp_path) == reference  # the lock is gone too
 
 
