@@ -197,9 +197,9 @@ def a_callable_that_raises(folder: Path, reference: Path) -> None:
 def interrupted_on_one_rank(folder: Path, reference: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         if dist.get_rank() == last() and done > total / 2:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("enough")
 
-    fails_on(last(), KeyboardInterrupt, "", lambda: save_together(folder, progress=interrupt))
+    fails_on(last(), KeyboardInterrupt, "enough", lambda: save_together(folder, progress=interrupt))
     goes_on(folder, reference)
 
 
@@ -226,6 +226,20 @@ def a_folder_that_another_process_holds(folder: Path, reference: Path) -> None:
         dist.barrier()
         fails_on(0, BlockingIOError, "another process is writing a checkpoint", lambda: save_together(folder))
     save_together(folder)
+
+
+def the_folder_is_held_until_all_are_done(folder: Path, reference: Path) -> None:
+    refused = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if dist.get_rank() == last() and done == total:
+            time.sleep(0.2)  # the first rank has nothing left to write
+            with pytest.raises(BlockingIOError), shards.open_folder(folder):
+                pass
+            refused.append(done)
+
+    save_together(folder, progress=meanwhile)
+    assert len(refused) == (dist.get_rank() == last())
 
 
 def another_folder_on_one_rank(folder: Path, reference: Path) -> None:
@@ -293,6 +307,7 @@ CASES = {
         a_folder_that_is_refused,
         a_folder_of_other_settings,
         a_folder_that_another_process_holds,
+        the_folder_is_held_until_all_are_done,
         another_folder_on_one_rank,
         a_file_that_the_first_rank_does_not_see,
         some_of_the_ranks,
