@@ -248,7 +248,7 @@ def _locked(path: Path) -> int:
             os.close(descriptor)
             raise
         except OSError as error:  # a filesystem without locks; every file appears whole all the same
-            warnings.warn(f"out: no lock on {path}, so do not write it twice at once: {error}", stacklevel=5)
+            warnings.warn(f"out: no lock on {path}, so do not write it twice at once: {error}", stacklevel=6)
             return descriptor
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path / _LOCK)):

@@ -69,9 +69,9 @@ def save_checkpoint(
     128 MiB, and as much again as the largest tensor that can only be made whole (by `orthogonal_`, `sparse_` or a
     callable of yours) with its workspace.
 
-    The model may be cut over ranks (DTensors): any process writes the whole of it, for values follow from the key. Only
-    what the recipe leaves alone, or a callable of yours changes, comes from the model; where such a tensor has values and
-    is cut, that is a ValueError: torch.distributed.checkpoint saves it.
+    The model may be cut over ranks (DTensors): any process can write the whole of it, for values follow from the key.
+    Only what the recipe leaves alone, or a callable of yours changes, comes from the model; such a tensor that has
+    values and is cut is a ValueError: torch.distributed.checkpoint saves it.
 
     Each file appears under its name when it is whole and on the disk, the index last. After whatever stopped it, the
     same call goes on: finished files stay as they are. fastinit.json, written first, says what the folder holds; a
