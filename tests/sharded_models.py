@@ -125,7 +125,8 @@ def places_in(tensor: Tensor) -> Tensor:
 
 
 def local(tensor: Tensor) -> Tensor:
-    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor.detach()
+    # Not by an operator of DTensors: torch works out anew for each of a thousand cases what it does to placements.
+    return (tensor._local_tensor if isinstance(tensor, DTensor) else tensor).detach()
 
 
 def differences(model: nn.Module, whole: dict[str, Tensor]) -> list[str]:

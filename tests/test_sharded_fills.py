@@ -161,6 +161,18 @@ def test_a_key_of_a_part_that_does_not_hold_the_tensor_is_refused_on_every_rank(
     on_every_rank(one.world, look)
 
 
+def test_a_key_of_a_part_that_starts_elsewhere_is_refused_for_what_is_made_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fastinit.sharded_orthogonal.WHOLE_AT_MOST", 0)
+    with as_rank(0, 4):
+        one = CUTS["uneven rows"]
+        tensor = one.tensor(one.make_mesh())
+        with pytest.raises(ValueError, match="global_shape"):
+            fastinit.orthogonal_(tensor, generator=KEY.shard(one.shape, (2, 0)))
+        assert tensor.to_local().isnan().all()
+
+
 # What is refused
 
 
@@ -287,6 +299,26 @@ def test_a_dtensor_on_the_meta_device_stays_there() -> None:
         for fill in fills_of(one.shape).values():
             assert fill(tensor, KEY) is tensor
         assert tensor.is_meta
+
+
+def test_torch_compile_leaves_it_to_eager_code() -> None:
+    with as_rank(1, 2):
+        one = cut((7, 5), (2,), Shard(0))
+        tensor = one.tensor(one.make_mesh())
+        torch.compile(lambda weight: fastinit.normal_(weight, generator=KEY), backend="eager")(tensor)
+        assert tensor.to_local().equal(fastinit.normal_(torch.empty(7, 5), generator=KEY)[4:])
+
+
+@pytest.mark.parametrize("around", [lambda: torch.device("meta"), torch.inference_mode, fastinit.batched])
+def test_whatever_it_is_called_within(around: Callable[[], Any]) -> None:
+    with as_rank(1, 2):
+        one = cut((7, 5), (2,), Shard(0))
+        mesh = one.make_mesh()
+        for name, fill in drawn_fills_of(one.shape).items():
+            tensor = one.tensor(mesh)
+            with around():
+                fill(tensor, KEY)
+            assert tensor.to_local().equal(fill(torch.empty(7, 5), KEY)[4:]), name
 
 
 # What it does not do

@@ -120,6 +120,18 @@ def test_after_to_empty_too() -> None:
     assert found_by(4, look) == []
 
 
+@pytest.mark.parametrize("around", [lambda: torch.device("meta"), torch.inference_mode, torch.no_grad])
+@pytest.mark.parametrize("meta", [True, False], ids=["meta", "in memory"])
+def test_whatever_it_is_called_within(around: Callable[[], Any], meta: bool) -> None:
+    whole = single()
+    with as_rank(2, 4):
+        model = make("FSDP2 over tensor parallel", meta=meta)
+        with around():
+            init_model_(model, RECIPE, KEY)
+        assert differences(model, whole) == []
+        assert not any(local(parameter).is_inference() for parameter in model.parameters())
+
+
 def test_the_peak_of_a_rank_is_its_part() -> None:
     def build() -> nn.Module:
         return nn.Sequential(*(nn.Linear(4096, 4096, bias=False) for _ in range(8)))  # half a gigabyte

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from settings import default_dtype, deterministic, matmul_precision
 from sharded_cases import KEY, Cut, as_rank, cut, elements, on_every_rank, strided, unlike
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -250,6 +251,28 @@ def a_transposed_local_tensor_too() -> None:
         assert (gathered(one, tensor) - expected).abs().max() <= ROUNDING[torch.float32], one
 
 
+def settings_of_the_caller_change_nothing() -> None:
+    one = cut((400, 200), (dist.get_world_size(),), Shard(0))
+    expected = orthogonal_(torch.empty(one.shape), generator=KEY)
+
+    def near() -> None:
+        got, _ = made_together(one, torch.float32)
+        assert (got - expected).abs().max() <= ROUNDING[torch.float32]
+
+    with default_dtype(torch.float64):
+        near()
+    with matmul_precision("medium"):
+        near()
+    with deterministic():
+        near()
+    with torch.autocast("cpu", torch.bfloat16):
+        near()
+    tensor = one.tensor(mesh_of(one))
+    with together(), torch.device("meta"), torch.inference_mode():
+        orthogonal_(tensor, generator=KEY)
+    assert (gathered(one, tensor) - expected).abs().max() <= ROUNDING[torch.float32]
+
+
 def what_is_sent_is_of_the_small_side_alone() -> None:
     world = dist.get_world_size()
     for columns in (20, 2 * PANEL):
@@ -282,6 +305,7 @@ CASES: list[Callable[[], None]] = [
     gains_are_factors,
     the_next_fill_is_the_same,
     a_transposed_local_tensor_too,
+    settings_of_the_caller_change_nothing,
     what_is_sent_is_of_the_small_side_alone,
     whole_models_say_distributed_and_have_it,
 ]

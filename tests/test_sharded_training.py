@@ -128,6 +128,18 @@ def tied_weights_train_as_one() -> None:
     assert model.head.weight is model.embedding.weight
 
 
+def fsdp2_of_uneven_sizes() -> None:
+    def uneven() -> Net:
+        return Net(WORDS + 1, 7, 13)
+
+    expected = uneven()
+    init_model_(expected, RECIPE, KEY)
+    losses = train(expected)
+    for model in (by_fsdp(on_meta(uneven), world_mesh()), by_fsdp(uneven(), world_mesh())):
+        init_model_(model, RECIPE, KEY)
+        assert max(abs(ours - theirs) for ours, theirs in zip(train(model), losses, strict=True)) < 1e-4
+
+
 def filled_anew_while_it_is_whole() -> None:
     """After a forward pass that leaves it gathered, what is filled is the shards, and the next pass sees them."""
     model = by_fsdp(on_meta(build), world_mesh(), reshard_after_forward=False)
@@ -191,6 +203,7 @@ CASES: list[Callable[[], None]] = [
     tensor_parallel,
     fsdp2_over_tensor_parallel,
     tied_weights_train_as_one,
+    fsdp2_of_uneven_sizes,
     filled_anew_while_it_is_whole,
     filled_anew_between_steps,
     ddp,
