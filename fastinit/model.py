@@ -103,9 +103,10 @@ def init_model_(
                 ]
             fill_jobs(plan, rule, jobs, tensors, base)
             if holders is not None:
-                for (name, *_), new in zip(jobs, tensors, strict=True):
-                    if name in on_meta:
-                        holders.adopt(name, new)
+                with torch.inference_mode(False):
+                    for (name, *_), new in zip(jobs, tensors, strict=True):
+                        if name in on_meta:
+                            holders.adopt(name, new)
             done += _elements(jobs)
             if progress is not None:
                 progress(done, total)

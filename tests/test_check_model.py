@@ -391,12 +391,12 @@ print(kib("VmHWM") - before)
 
 @pytest.mark.one_torch
 def test_memory_does_not_grow_with_the_tensors() -> None:
-    """4 tensors of 16 MiB, and of 64: a copy of one would show."""
+    """4 tensors of 16 MiB, and of 100: a copy of one would show, beside what threads hold at a time."""
     peaks = []
-    for size in (2048, 4096):
+    for size in (2048, 5120):
         done = subprocess.run(
             [sys.executable, "-c", MEMORY.replace("SIZE", str(size))], capture_output=True, text=True, check=True
         )
         peaks.append(int(done.stdout) / 1024)
     assert max(peaks) < 200, peaks  # MiB
-    assert peaks[1] - peaks[0] < 40, peaks
+    assert peaks[1] - peaks[0] < 65, peaks
