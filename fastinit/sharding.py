@@ -5,7 +5,6 @@ Of a DTensor they follow from its mesh and its placements alone, as torch.distri
 
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
@@ -18,8 +17,6 @@ from fastinit.tables import shape_text
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
-    from torch.distributed.tensor._dtensor_spec import ShardOrder
-    from torch.distributed.tensor.placement_types import Placement
 
 Index = tuple[int | slice, ...]  # what takes a part out of a tensor as a view of it
 Run = tuple[int, int]  # consecutive entries of a dimension: the first, and the one after the last
@@ -141,40 +138,33 @@ def _held(runs: Sequence[Run]) -> list[tuple[slice, int]]:
 
 
 def runs_of(tensor: "DTensor") -> list[list[Run]] | None:
-    """Return what this process holds of each dimension; None where it is not in the tensor's mesh."""
-    mesh = tensor.device_mesh
-    coordinate = mesh.get_coordinate()
-    order = getattr(tensor._spec, "shard_order", None)
-    return _runs(tensor.shape, mesh.shape, coordinate and tuple(coordinate), tensor.placements, order)
-
-
-@lru_cache(1024)  # a model has thousands of parameters, and a few shapes
-def _runs(
-    shape: torch.Size,
-    mesh: tuple[int, ...],
-    coordinate: tuple[int, ...] | None,
-    placements: "tuple[Placement, ...]",
-    order: "ShardOrder | None",
-) -> list[list[Run]] | None:
+    """Return what the process holds of each dimension; None where it is not in the tensor's mesh."""
     from torch.distributed.tensor import Replicate, Shard
     from torch.distributed.tensor.placement_types import _StridedShard
 
+    mesh, placements = tensor.device_mesh, tensor.placements
     # Types derived from these may cut in another way.
     if unknown := [one for one in placements if type(one) not in (Replicate, Shard, _StridedShard)]:
         raise ValueError(
-            f"tensor must be a DTensor placed by Replicate and Shard, got {unknown[0]!r} in {placements}: "
+            f"tensor must be a DTensor placed by Replicate and Shard, got {unknown[0]!r} in {tensor.placements}: "
             "redistribute it first"
         )
+    coordinate = mesh.get_coordinate()
     if coordinate is None:
         return None
-    said = [dim for entry in order or () for dim in entry.mesh_dims]
-    runs: list[list[Run]] = [[(0, size)] for size in shape]
-    for dim in [*said, *(dim for dim in range(len(mesh)) if dim not in said)]:  # from the first on, if not said
-        placement = placements[dim]
+    runs: list[list[Run]] = [[(0, size)] for size in tensor.shape]
+    for mesh_dim in _order(tensor):
+        placement = placements[mesh_dim]
         if isinstance(placement, Shard | _StridedShard):
             splits = int(placement.split_factor) if isinstance(placement, _StridedShard) else 1
-            runs[placement.dim] = _cut(runs[placement.dim], splits, mesh[dim], coordinate[dim])
+            runs[placement.dim] = _cut(runs[placement.dim], splits, mesh.size(mesh_dim), coordinate[mesh_dim])
     return runs
+
+
+def _order(tensor: "DTensor") -> list[int]:
+    """Return the dimensions of the mesh in the order in which they cut the tensor: from the first on, if not said."""
+    said = [dim for entry in getattr(tensor._spec, "shard_order", None) or () for dim in entry.mesh_dims]
+    return said + [dim for dim in range(tensor.device_mesh.ndim) if dim not in said]
 
 
 def _cut(runs: list[Run], splits: int, chunks: int, chunk: int) -> list[Run]:
