@@ -17,7 +17,7 @@ from fastinit.plan import Job, Plan, make_plan
 from fastinit.prefix import Prefix
 from fastinit.recipe import Recipe
 from fastinit.report import InitReport, Timing
-from fastinit.sharding import copy_held
+from fastinit.sharding import copy_held, is_dtensor
 
 # Elements in one native call: long enough for every thread to run at full speed, short enough (tenths of a
 # second) for a progress bar and for Ctrl-C.
@@ -121,11 +121,17 @@ def _put_buffers(plan: Plan, holders: Holders | None, device: torch.device | Non
     tensors = {row[0]: tensor for row, (tensor, *_) in zip(plan.rows, plan.tensors, strict=True)} if plan.made else {}
     for name, made in plan.made.items():
         buffer = tensors[name]
-        if holders is not None and buffer.is_meta:
-            with torch.inference_mode(False):
-                buffer = new_tensor(buffer, made.dtype, device_for(buffer, device))
-                holders.adopt(name, buffer)
-        copy_held(made, buffer)
+        if holders is None or not buffer.is_meta:
+            copy_held(made, buffer)
+            continue
+        where = device_for(buffer, device)
+        with torch.inference_mode(False):
+            if is_dtensor(buffer):
+                buffer = new_tensor(buffer, made.dtype, where)
+                copy_held(made, buffer)
+            else:
+                buffer = made.to(where)
+            holders.adopt(name, buffer)
 
 
 def _elements(jobs: list[Job]) -> int:
