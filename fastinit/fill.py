@@ -4,19 +4,24 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from fastinit import _C, _ops, sharded_fill
 from fastinit.batching import batched
+from fastinit.function_laws import writes_constant
 from fastinit.key import Key
 from fastinit.laws import KEYLESS
 from fastinit.parameters import is_plain
 from fastinit.plan import Entry, Job, PartOf, Plan, refused
 from fastinit.rule import Rule, Source, keep
 from fastinit.sharding import Piece, copy_held, is_dtensor, pieces_of
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 _GENERATOR = RLock()
 _WHOLE = ("sparse", "orthogonal")  # laws whose elements are not to be had a few at a time
@@ -44,25 +49,37 @@ def fill_jobs(plan: Plan, rule: Rule, jobs: Sequence[Job], tensors: Sequence[Ten
             parts = plan.parts.get(name, ())
             call = (rule.initialiser, plan.arguments(name, rule)) if law is None else None
             if is_dtensor(tensor) and _needs_whole(call, parts):
-                has_values = law is None and not old.is_meta
-                whole = tensor.full_tensor().cpu() if has_values else torch.empty(tensor.shape, dtype=tensor.dtype)
+                if tensor.device_mesh.get_coordinate() is None:
+                    continue  # others have it, and gather it
+                whole = _whole(tensor, has_values=law is None and not old.is_meta)
                 if law is not None:
                     _ops.fill_([whole], [law], [key.fold_in(name)])
                 _fill_rest(call, parts, name, whole, key)
                 copy_held(whole, tensor)
             else:
                 _fill_rest(call, parts, name, tensor, key)
+                if is_dtensor(tensor):
+                    increment_version(tensor)
         except Exception as error:
             raise refused(name, rule, error) from error
+
+
+def _whole(tensor: "DTensor", has_values: bool) -> Tensor:
+    """Return a CPU tensor of all of it, with the values that it has."""
+    with torch.no_grad():
+        return tensor.full_tensor().cpu() if has_values else torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
 
 
 _Call = tuple[Callable[..., object], dict[str, Any]]
 
 
 def _needs_whole(call: _Call | None, parts: Sequence[PartOf]) -> bool:
-    """Say whether one of them is a callable of the user's, which cannot write a few elements of a tensor alone."""
+    """Say whether one of them is a callable of the user's, which cannot write a few elements of a tensor alone.
+
+    A constant is torch's own function's to write where the op leaves the type out, and can.
+    """
     calls = [part.initialiser for part in parts if part.law is None] + ([call[0]] if call else [])
-    return not all(one is keep or isinstance(one, Source) for one in calls)
+    return not all(one is keep or isinstance(one, Source) or writes_constant(one) for one in calls)
 
 
 def _fill_rest(call: _Call | None, parts: Sequence[PartOf], name: str, tensor: Tensor, key: Key) -> None:

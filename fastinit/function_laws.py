@@ -31,13 +31,23 @@ _LAWS |= {getattr(torch_init, name): law for name, law in zip(NAMES, [*_LAWS.val
 _LAWS |= {getattr(init, name[:-1]): _LAWS[getattr(init, name)] for name in NAMES if name[:-1] in init.__all__}
 
 _FANS = (laws.xavier_uniform, laws.xavier_normal, laws.kaiming_uniform, laws.kaiming_normal)
+_CONSTANTS = (laws.constant, laws.ones, laws.zeros)
 
 
 def takes_fans(initialiser: Callable[..., Any]) -> bool:
     """Say whether the law that it writes follows from the tensor's fans."""
+    return _maker(initialiser) in _FANS
+
+
+def writes_constant(initialiser: Callable[..., Any]) -> bool:
+    """Say whether it writes one value to every element."""
+    return _maker(initialiser) in _CONSTANTS
+
+
+def _maker(initialiser: Callable[..., Any]) -> Callable[..., Law] | None:
     while isinstance(initialiser, functools.partial):
         initialiser = initialiser.func
-    return isinstance(initialiser, Hashable) and _LAWS.get(initialiser) in _FANS
+    return _LAWS.get(initialiser) if isinstance(initialiser, Hashable) else None
 
 
 def law_of(initialiser: Callable[..., Any], shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:

@@ -1,6 +1,7 @@
 """Memory for what is on the meta device: new tensors, and the model's modules made to hold them."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from fastinit import _C
 from fastinit.parameters import modules
 from fastinit.prefix import Prefix
 from fastinit.sharding import is_dtensor, local_of
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 _CPU = torch.device("cpu")
 
@@ -63,7 +67,9 @@ def new_tensor(like: Tensor, dtype: torch.dtype, device: torch.device = _CPU) ->
 
 def _in_place_of(old: Tensor, new: Tensor) -> Tensor:
     if isinstance(old, Parameter):
-        if old.shape != new.shape or old.stride() != new.stride():  # tied by memory, in another shape
+        if is_dtensor(old):
+            new = _as_dtensor(old, new)
+        elif old.shape != new.shape or old.stride() != new.stride():  # tied by memory, in another shape
             new = new.as_strided(old.shape, old.stride())
         tensor: Tensor = Parameter(new, old.requires_grad)
         if type(old) is not Parameter and not is_dtensor(old):
@@ -72,3 +78,14 @@ def _in_place_of(old: Tensor, new: Tensor) -> Tensor:
         tensor = new
     tensor.__dict__.update(old.__dict__)
     return tensor
+
+
+def _as_dtensor(old: "DTensor", new: Tensor) -> Tensor:
+    """Return the new tensor, or where that is cut otherwise, being tied by memory, its local one cut as the old."""
+    assert is_dtensor(new)
+    if (new.shape, new.device_mesh, new.placements) == (old.shape, old.device_mesh, old.placements):
+        return new
+    view = local_of(new).as_strided(local_of(old).shape, local_of(old).stride())
+    return type(old).from_local(
+        view, old.device_mesh, old.placements, run_check=False, shape=old.shape, stride=old.stride()
+    )

@@ -350,12 +350,8 @@ class _Planner:
             index = part.index(module, name, tensor)
             if index is not None:
                 parts.append(self._part(name, target, index, part, part.arguments(module, name, tensor)))
-        if parts and rule.initialiser is keep and tensor.is_meta:
-            covered = torch.zeros(tensor.shape, dtype=torch.bool, device="cpu")
-            for one in parts:
-                covered[one.at] = True
-            if not covered.all():
-                raise ValueError("keep has nothing to keep in a tensor on the meta device that its parts do not cover")
+        if parts and rule.initialiser is keep and tensor.is_meta and not _cover(tensor.shape, parts):
+            raise ValueError("keep has nothing to keep in a tensor on the meta device that its parts do not cover")
         return tuple(parts)
 
     def _part(self, name: str, target: Tensor, index: Index, part: Part, kwargs: dict[str, Any]) -> PartOf:
@@ -366,6 +362,27 @@ class _Planner:
         return PartOf(
             part_name, index, view.shape, law if target.dtype in _ops.DTYPES else None, part.initialiser, kwargs
         )
+
+
+def _cover(shape: torch.Size, parts: Sequence[PartOf]) -> bool:
+    """Say whether every element is in a part."""
+    if not shape.numel():
+        return True
+    sides = []
+    for dim, size in enumerate(shape):
+        taken = torch.zeros(len(parts), size, dtype=torch.bool, device="cpu")
+        for part, entries in zip(parts, taken, strict=True):
+            entries[part.at[dim] if dim < len(part.at) else slice(None)] = True
+        sides.append(
+            torch.unique(taken, dim=1)
+        )  # entries that the same parts take are alike: one of each kind is enough
+    covered = torch.zeros([side.shape[1] for side in sides], dtype=torch.bool, device="cpu")
+    for one in range(len(parts)):
+        inside = sides[0][one]
+        for side in sides[1:]:
+            inside = inside.unsqueeze(-1) & side[one]
+        covered |= inside
+    return bool(covered.all())
 
 
 def refused(name: str, rule: Rule, error: Exception) -> RecipeError:

@@ -12,11 +12,13 @@ def in_whole(name: str, prefix: Prefix) -> str:
     if not prefix:
         return name
     renamed = {"": prefix} if isinstance(prefix, str) else prefix
-    for local in sorted(renamed, key=len, reverse=True):  # of those that the name is within, the innermost
-        if not local or name.startswith(f"{local}."):
-            rest = name[len(local) + 1 :] if local else name
-            return f"{renamed[local]}.{rest}" if renamed[local] else rest
-    return name
+    end = name.rfind(".")
+    while end > 0:  # from the innermost module that the name is within
+        whole = renamed.get(name[:end])
+        if whole is not None:
+            return f"{whole}.{name[end + 1 :]}" if whole else name[end + 1 :]
+        end = name.rfind(".", 0, end)
+    return f"{renamed['']}.{name}" if renamed.get("") else name
 
 
 def check_prefix(prefix: Prefix, modules: Iterable[str]) -> None:

@@ -108,7 +108,7 @@ def _accumulate(
         draw(head, begin, begin)
         head.tril_()
         above, inside = _between(held, 0, begin), _between(held, begin, end)
-        own = torch.cat([torch.arange(*run) for run in inside] or [torch.arange(0)]).to(q.device) - begin
+        own = torch.cat([torch.arange(*run, device=q.device) for run in inside or [(0, 0)]]) - begin
         first = sum(b - a for a, b in above)
         last = first + len(own)
         tail = q.new_empty(len(q) - last, count)
@@ -141,7 +141,7 @@ def _accumulate(
 
         q[first:, begin:end] = 0
         q[first:last, end:] = 0
-        q[first + torch.arange(len(own)).to(q.device), begin + own] = d[own]
+        q[first + torch.arange(len(own), device=q.device), begin + own] = d[own]
         q[first:last, begin:].addmm_(head[own], w, alpha=-1)
         q[last:, begin:].addmm_(tail, w, alpha=-1)
 

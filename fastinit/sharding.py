@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.nn import Parameter
 
 from fastinit.key import Key, KeyShard
@@ -94,6 +95,8 @@ def copy_held(whole: Tensor, tensor: Tensor) -> None:
     with torch.no_grad():
         for piece in pieces_of(tensor):
             piece.view.copy_(piece.of(whole))
+    if is_dtensor(tensor):
+        increment_version(tensor)  # its own, beside its local tensor's
 
 
 def elements_held(tensor: Tensor) -> int:
