@@ -69,7 +69,8 @@ def init_model_(
     progress: called as progress(elements done, elements in all) after each group, of this process.
     prefix: what the model is in a larger one, as a stage of a pipeline: "layers.4" if it is that module, or for its
         modules what each is there, {"0": "layers.4", "1": "layers.5"}. Keys, rules, `only` and the report go by the
-        names in the larger one, and the values are the same as there.
+        names in the larger one, and the values are the same as there, but where a rule asks for what is not here: of
+        the modules that a tensor stands in (`inside=`), those of this model alone are seen.
 
     Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a callable of
     the user's raises itself when its turn comes.

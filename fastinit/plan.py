@@ -371,11 +371,12 @@ def _cover(shape: torch.Size, parts: Sequence[PartOf]) -> bool:
     sides = []
     for dim, size in enumerate(shape):
         taken = torch.zeros(len(parts), size, dtype=torch.bool, device="cpu")
+        kinds = torch.zeros(size, dtype=torch.int64, device="cpu")  # of entries: those that the same parts take
         for part, entries in zip(parts, taken, strict=True):
             entries[part.at[dim] if dim < len(part.at) else slice(None)] = True
-        sides.append(
-            torch.unique(taken, dim=1)
-        )  # entries that the same parts take are alike: one of each kind is enough
+            kinds = torch.unique(2 * kinds + entries, return_inverse=True)[1]
+        one_of_each = {kind: entry for entry, kind in enumerate(kinds.tolist())}
+        sides.append(taken[:, [*one_of_each.values()]])
     covered = torch.zeros([side.shape[1] for side in sides], dtype=torch.bool, device="cpu")
     for one in range(len(parts)):
         inside = sides[0][one]

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from fastinit.check.distributions import Distribution
-from fastinit.check.measure import Division, Places, evenly
+from fastinit.check.held import held_of
+from fastinit.check.measure import At, Division, Places, evenly
 from fastinit.laws import Law
 from fastinit.parameters import is_plain
 from fastinit.plan import Row
+from fastinit.sharding import is_dtensor
 from fastinit.tables import dtype_text, shape_text
 
 if TYPE_CHECKING:
@@ -87,28 +89,41 @@ def plot(rows: Sequence[Row], tensors: dict[str, Tensor], path: str | os.PathLik
 
 
 def _samples(row: Row, tensor: Tensor) -> Iterator[_Sample]:
+    index: list[At] = [part.at for part in row.parts]
+    if is_dtensor(tensor):  # what this process holds of it
+        tensor, index = held_of(tensor, index)
     if tensor.is_meta or not is_plain(tensor) or tensor.is_complex():
         return
     tensor = tensor.detach()
     if not row.parts:
-        yield _sample(row.name, row.law, tensor, [])
+        if tensor.numel() or not row.sharding:
+            yield _sample(row.name, row.law, tensor, row.shape, [])
         return
-    own, *counts = Division(tensor.shape, [part.at for part in row.parts]).counts
+    own, *counts = Division(tensor.shape, index).counts
     if own:
-        parts = [Places(part.at, tensor.shape) for part in row.parts]
-        yield _sample(row.name, row.law, tensor, parts)._replace(size=own)
-    for part, count in zip(row.parts, counts, strict=True):
+        parts = [Places(at, tensor.shape) for at in index]
+        yield _sample(row.name, row.law, tensor, row.shape, parts)._replace(size=own)
+    for part, at, count in zip(row.parts, index, counts, strict=True):
         if count:
-            yield _sample(part.name, part.law, tensor[part.at], [])
+            yield _sample(part.name, part.law, _at(tensor, at), part.shape, [])
 
 
-def _sample(name: str, law: Law | None, tensor: Tensor, without: Sequence[Places]) -> _Sample:
+def _at(tensor: Tensor, index: At) -> Tensor:
+    if not any(isinstance(entry, Tensor) for entry in index):
+        return tensor[index]
+    for dim, entry in enumerate(index):
+        assert isinstance(entry, Tensor)
+        tensor = tensor.index_select(dim, entry.to(tensor.device))
+    return tensor
+
+
+def _sample(name: str, law: Law | None, tensor: Tensor, whole: torch.Size, without: Sequence[Places]) -> _Sample:
     places = _places(evenly(tensor.numel(), _SAMPLE), tensor.shape)
     values = tensor[places].cpu().double().reshape(-1)
     for part in without:
         values[part.hold(places)] = math.nan  # which is drawn apart
-    about = f"{shape_text(tensor.shape)} {dtype_text(tensor.dtype)}"
-    longer = max(tensor.shape[0], math.prod(tensor.shape[1:])) if tensor.dim() else 1
+    about = f"{shape_text(whole)} {dtype_text(tensor.dtype)}"
+    longer = max(whole[0], math.prod(whole[1:])) if whole else 1
     return _Sample(name, about, law, longer, tensor.numel(), values[values.isfinite()])
 
 

@@ -82,7 +82,7 @@ class InitReport(Tabular):
         A histogram of each law with its density over it, then small histograms layer by layer. All are pages of one
         file if the path ends in .pdf; of the other types that matplotlib writes, each page is a file: the first at
         `path`, the others with "-2" and so on, and those by layer with "-layers", before the suffix. Of tensors of more
-        than 2^18 elements so many are drawn, taken evenly.
+        than 2^18 elements so many are drawn, taken evenly. Of a DTensor, those that this process holds.
         """
         from fastinit.plot import plot
 

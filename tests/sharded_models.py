@@ -1,10 +1,12 @@
 """A model as it is cut over meshes by PyTorch's own wrappers, and what its parameters must hold there."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
-from sharded_cases import unlike
+from sharded_cases import elements, found_by, unlike
 from small_model import on_meta
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -13,7 +15,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import fastinit
-from fastinit import Key, Part, Recipe, Rule, init_model_, padding_row, zeros_
+from fastinit import Key, Part, Recipe, RecipeError, Rule, init_model_, normal_, ones_, padding_row, zeros_
 
 KEY = Key(8)
 RECIPE = Recipe(
@@ -135,3 +137,49 @@ def differences(model: nn.Module, whole: dict[str, Tensor]) -> list[str]:
     assert named.keys() == whole.keys()
     told = {name: unlike(local(tensor), whole[name], places_in(tensor)) for name, tensor in named.items()}
     return [f"{name}: {text}" for name, text in told.items() if text]
+
+
+def size_of(way: str) -> int:
+    return math.prod(WAYS[way][0])
+
+
+def on_ranks(way: str, build: Callable[[], Any], recipe: Recipe, meta: bool = True, **given: Any) -> list[str]:
+    """Initialise the model of every rank; say where one differs from the whole."""
+    whole = single(build, recipe, **given)
+
+    def look(rank: int) -> list[str]:
+        model = make(way, build, meta)
+        init_model_(model, recipe, KEY, **given)
+        return differences(model, whole)
+
+    return found_by(size_of(way), look)
+
+
+def doubled_noise(tensor: Tensor) -> None:
+    tensor.copy_(torch.randn(tensor.shape)).mul_(2)
+
+
+def nothing_written(model: nn.Module, match: str, recipe: Recipe = RECIPE, **given: Any) -> None:
+    before = {name: (one, one.is_meta or elements(local(one)).clone()) for name, one in model.named_parameters()}
+    with pytest.raises(RecipeError, match=match):
+        init_model_(model, recipe, KEY, **given)
+    for name, parameter in model.named_parameters():
+        assert parameter is before[name][0], name
+        assert parameter.is_meta or elements(local(parameter)).equal(before[name][1]), name
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 9)
+        self.norm = nn.BatchNorm1d(9)
+        self.register_buffer("angles", torch.empty(9, 4))
+
+
+NORMED = Recipe(
+    [
+        Rule(normal_, types=nn.Linear),
+        Rule(ones_, types=nn.BatchNorm1d),
+        Rule(fastinit.uniform_, buffers="angles", a=-1.0),
+    ]
+)

@@ -367,6 +367,32 @@ def test_the_count_of_memory_finds_a_large_tensor() -> None:
     assert peak_growth(lambda: torch.ones(64 * MEGABYTE)) > 200 * MEGABYTE
 
 
+@pytest.mark.parametrize("few", [2**22, 40], ids=["all columns at once", "two columns at a time"])
+@pytest.mark.parametrize(("fill", "name"), [("orthogonal_", "strided columns"), ("sparse_", "strided by three")])
+def test_what_is_the_same_for_all_pieces_of_a_rank_is_made_once(
+    fill: str, name: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whole columns are for their zeros, and the whole for a matrix of sums of products."""
+    one = CUTS[name]
+    whole = fills_of(one.shape)[fill](torch.empty(one.shape), KEY)
+    made: list[int] = []
+    write = fastinit._ops.fill_by_words_
+
+    def count(tensors: Sequence[Tensor], *arguments: Any) -> None:
+        made.extend(tensor.numel() for tensor in tensors if not tensor.is_meta)
+        write(tensors, *arguments)
+
+    monkeypatch.setattr(fastinit.sharded_fill, "_FEW", few)
+    monkeypatch.setattr(fastinit._ops, "fill_by_words_", count)
+    with as_rank(0, one.world):
+        mesh = one.make_mesh()
+        tensor = one.tensor(mesh)
+        with fastinit.batched():
+            fills_of(one.shape)[fill](tensor, KEY)
+        assert unlike(tensor.to_local(), whole, one.places(mesh)) == ""
+    assert sum(made) == whole.numel()
+
+
 def test_parts_of_one_tensor_made_by_torch_and_filled_are_the_filled_tensor_distributed() -> None:
     """The same the other way around: no number of an element is looked at."""
     for one in CUTS.values():

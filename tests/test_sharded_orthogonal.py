@@ -271,6 +271,11 @@ def settings_of_the_caller_change_nothing() -> None:
     with together(), torch.device("meta"), torch.inference_mode():
         orthogonal_(tensor, generator=KEY)
     assert (gathered(one, tensor) - expected).abs().max() <= ROUNDING[torch.float32]
+    model = nn.ParameterDict({"w": one.tensor(mesh_of(one))})
+    with together(), torch.device("meta"):
+        init_model_(model, Recipe([Rule(orthogonal_)]), KEY)
+    expected = orthogonal_(torch.empty(one.shape), generator=KEY.fold_in("w"))
+    assert (gathered(one, model["w"]) - expected).abs().max() <= ROUNDING[torch.float32]
 
 
 def what_is_sent_is_of_the_small_side_alone() -> None:
