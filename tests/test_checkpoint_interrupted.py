@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoint_folder import content, save, stamps
+from checkpoint_folder import content, fail_after, save, stamps
 from small_model import RECIPE
 from torch import Tensor, nn
 
@@ -148,21 +148,6 @@ def test_each_file_is_on_the_disk_before_it_has_its_name_and_the_index_is_last(
 
 
 # A full disk
-
-
-def fail_after(monkeypatch: pytest.MonkeyPatch, writes: int, number: int) -> None:
-    """Let the disk be full, or broken, from the given write on."""
-    done = 0
-
-    class File(shards.FileIO):
-        def write(self, data: Any) -> int:
-            nonlocal done
-            done += 1
-            if done > writes:
-                raise OSError(number, os.strerror(number))
-            return super().write(data[: len(data) // 2 + 1])
-
-    monkeypatch.setattr(shards, "FileIO", File)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])

@@ -12,6 +12,7 @@ from typing import Any
 import gloo
 import pytest
 import torch.distributed as dist
+from checkpoint_folder import fail_after
 from small_model import RECIPE, Small
 from torch import Tensor
 
@@ -145,19 +146,9 @@ def a_recipe_that_is_refused_on_one_rank(folder: Path, reference: Path) -> None:
 @contextmanager
 def full_disk(writes: int) -> Iterator[None]:
     """Let the disk be full on the last rank after so many writes."""
-    done = 0
-
-    class File(shards.FileIO):
-        def write(self, data: Any) -> int:
-            nonlocal done
-            done += 1
-            if done > writes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return super().write(data[: len(data) // 2 + 1])
-
     with pytest.MonkeyPatch.context() as patched:
         if dist.get_rank() == last():
-            patched.setattr(shards, "FileIO", File)
+            fail_after(patched, writes, errno.ENOSPC)
         yield
 
 
