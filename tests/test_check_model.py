@@ -398,5 +398,5 @@ def test_memory_does_not_grow_with_the_tensors() -> None:
             [sys.executable, "-c", MEMORY.replace("SIZE", str(size))], capture_output=True, text=True, check=True
         )
         peaks.append(int(done.stdout) / 1024)
-    assert max(peaks) < 200, peaks  # MiB
+    assert max(peaks) < 300, peaks  # MiB
     assert peaks[1] - peaks[0] < 65, peaks
