@@ -27,11 +27,9 @@ from torch.nn.init import calculate_gain, constant_, ones_, zeros_
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from fastinit import laws
-from fastinit._ops import fill_one
 from fastinit.key import Key, KeyShard
 from fastinit.laws import Law
-from fastinit.sharded_fill import fill_dtensor
-from fastinit.sharding import is_dtensor
+from fastinit.sharded_fill import fill_one
 from fastinit.streams import KEYED, Generator, in_stream
 from fastinit.torch_stream import fill, fill_diagonal, fill_law, fill_orthogonal, fill_sparse, trunc_normal
 
@@ -47,8 +45,8 @@ def _fill_keyed(
         return handle_torch_function(function, (tensor,), tensor=tensor, **arguments, generator=key)
     if not isinstance(tensor, Tensor):
         raise TypeError(f"tensor must be a torch.Tensor, got {type(tensor).__name__}")
-    law = make_law(key.global_shape if isinstance(key, KeyShard) else tensor.shape, **arguments)
-    return fill_dtensor(tensor, law, key) if is_dtensor(tensor) else fill_one(tensor, law, key)
+    shape = key.global_shape if isinstance(key, KeyShard) else tensor.shape
+    return fill_one(tensor, make_law(shape, **arguments), key)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:

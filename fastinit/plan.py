@@ -56,8 +56,8 @@ class Row(NamedTuple):
 
 # The same plainly, as Job is, but for the sharding: a named one takes a tenth of the time that a small parameter may.
 RowTuple = tuple[str, tuple[str, ...], torch.Size, torch.dtype, int | None, Law | None, tuple[PartOf, ...], bool, bool]
-# Law for the report, law for the op, parts, and how a DTensor is cut.
-_Checked = tuple[Law | None, Law | None, tuple[PartOf, ...], Sharding | None]
+_Written = tuple[Law | None, Law | None, tuple[PartOf, ...]]  # law for the report, law for the op, parts
+_Checked = tuple[_Written, Sharding | None]  # and how a DTensor is cut
 Job = tuple[str, Tensor, Law | None, int]  # name, tensor, law (None: call the initialiser), number of elements
 
 
@@ -223,9 +223,7 @@ class _Planner:
             if index is None:
                 self._miss(name, tied.get(name, ()), tensor, module)
             else:
-                law, native, parts, sharding = self._checked(name, tensor, module, dtype, index)
-                if sharding is not None:
-                    plan.shardings[name] = sharding
+                law, native, parts = self._checked(name, tensor, module, dtype, index)
                 if parts or rules[index].initialiser is not keep:
                     jobs.setdefault(index, []).append((name, tensor, native, elements_held(tensor)))
             rows.append((name, tied.get(name, ()), shape, dtype, index, law, parts, False, False))
@@ -239,9 +237,7 @@ class _Planner:
             law: Law | None = None
             parts: tuple[PartOf, ...] = ()
             if index is not None:
-                law, native, parts, sharding = self._checked(name, tensor, module, tensor.dtype, index)
-                if sharding is not None:
-                    plan.shardings[name] = sharding
+                law, native, parts = self._checked(name, tensor, module, tensor.dtype, index)
                 if parts or plan.recipe.rules[index].initialiser is not keep:
                     plan.jobs.setdefault(index, []).append((name, tensor, native, elements_held(tensor)))
             elif not (tensor.is_meta or name in asked):
@@ -276,11 +272,21 @@ class _Planner:
             )
         return self.dtype
 
-    def _checked(self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, index: int) -> _Checked:
-        """Return what is to be written; raise whatever is wrong with it."""
-        if not self.by_case[index]:
-            return self._check_one(name, tensor, module, dtype, index)
-        # All that the checks look at.
+    def _checked(self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, index: int) -> _Written:
+        """Return what is to be written, and note how a DTensor is cut; raise whatever is wrong with it."""
+        case = self._case(tensor, dtype, index) if self.by_case[index] else None
+        known = None if case is None else self.checked.get(case)
+        if known is None:
+            known = self._check_one(name, tensor, module, dtype, index)
+            if case is not None:
+                self.checked[case] = known
+        written, sharding = known
+        if sharding is not None:
+            self.plan.shardings[name] = sharding
+        return written
+
+    def _case(self, tensor: Tensor, dtype: torch.dtype, index: int) -> tuple[object, ...]:
+        """Return all that the checks look at."""
         layout = tensor.layout
         strides = tensor.stride() if layout is torch.strided else None
         kind = type(tensor), tensor.device, layout, tensor.is_inference(), tensor.is_neg()
@@ -288,10 +294,7 @@ class _Planner:
         if is_dtensor(tensor):
             local = local_of(tensor)
             case = *case, tensor.device_mesh, tensor.placements, local.shape, local.stride(), type(local)
-        known = self.checked.get(case)
-        if known is None:
-            known = self.checked[case] = self._check_one(name, tensor, module, dtype, index)
-        return known
+        return case
 
     def _check_one(self, name: str, tensor: Tensor, module: nn.Module, dtype: torch.dtype, index: int) -> _Checked:
         rule = self.plan.recipe.rules[index]
@@ -311,7 +314,7 @@ class _Planner:
             raise refused(name, rule, error) from error
         # What needs no key is torch's own function's to write where the op leaves the type out.
         sharding = sharding_of(tensor, law) if self.in_place and is_dtensor(tensor) else None
-        return law, law if dtype in _ops.DTYPES else None, parts, sharding
+        return (law, law if dtype in _ops.DTYPES else None, parts), sharding
 
     def _target(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the tensor that is to be written, or one on the meta device in place of one to be made."""

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 _FEW = 2**22  # elements made at a time of what is held in pieces
 
 
-def fill_dtensor(tensor: Tensor, law: Law, key: Key | KeyShard) -> Tensor:
+def fill_one(tensor: Tensor, law: Law, key: Key | KeyShard) -> Tensor:
+    """Fill one tensor, a DTensor or a plain one, and return it."""
+    if not is_dtensor(tensor):
+        return _ops.fill_one(tensor, law, key)
     if torch.compiler.is_compiling():  # raised while tracing, this breaks the graph, and the call runs outside it
         raise RuntimeError("DTensors are not filled inside torch.compile")
     fill_([tensor], [law], [key])

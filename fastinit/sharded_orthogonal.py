@@ -17,7 +17,7 @@ from torch import Tensor
 from fastinit import _C, _ops
 from fastinit.key import Key
 from fastinit.laws import normal
-from fastinit.sharding import Run, is_dtensor, local_of, runs_of
+from fastinit.sharding import Run, held, is_dtensor, length, local_of, runs_of
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -43,8 +43,8 @@ def fill_orthogonal(tensor: "DTensor", gain: float, key: Key) -> None:
     rows, columns = tensor.shape[0], tensor.numel() // tensor.shape[0]
     wide = rows < columns  # then all that follows is of its transpose
     inner = math.prod(tensor.shape[2:]) if wide else 1
-    held = [(begin * inner, end * inner) for begin, end in runs[wide]]
-    count = sum(end - begin for begin, end in held)
+    own = [(begin * inner, end * inner) for begin, end in runs[wide]]
+    count = length(own)
     shape = (rows, count) if wide else (count, columns)
     numbers = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     exact = torch.float64 if _C.products_are_reduced(local) else numbers
@@ -64,7 +64,7 @@ def fill_orthogonal(tensor: "DTensor", gain: float, key: Key) -> None:
     groups = [tensor.device_mesh.get_group(dim) for dim in _mesh_dims(tensor)]
     with torch.no_grad(), torch.autocast(local.device.type, enabled=False):
         q = values.t() if wide else values
-        _accumulate(q, held, max(rows, columns), gain if ordinary else 1.0, draw, partial(_sum, groups))
+        _accumulate(q, own, max(rows, columns), gain if ordinary else 1.0, draw, partial(_sum, groups))
         if not ordinary:
             values.mul_(gain)
         if not in_place:
@@ -88,13 +88,13 @@ def _sum(groups: "list[ProcessGroup]", tensor: Tensor) -> None:
 
 def _accumulate(
     q: Tensor,
-    held: list[Run],
+    rows: list[Run],
     n: int,
     gain: float,
     draw: Callable[[Tensor, int, int], None],
     reduce: Callable[[Tensor], None],
 ) -> None:
-    """Fill q, the rows `held` of an n x m matrix, n >= m.
+    """Fill q, these rows of an n x m matrix, n >= m.
 
     From the last panel to the first, with V its vectors, T^-1 + T^-T = V'V and D the signs times the gain:
     Q <- (1 - V T V') [D 0; 0 Q]
@@ -107,12 +107,13 @@ def _accumulate(
         head = q.new_empty(count, count)
         draw(head, begin, begin)
         head.tril_()
-        above, inside = _between(held, 0, begin), _between(held, begin, end)
+        above, inside, below = _between(rows, 0, begin), _between(rows, begin, end), _between(rows, end, n)
         own = torch.cat([torch.arange(*run, device=q.device) for run in inside or [(0, 0)]]) - begin
-        first = sum(b - a for a, b in above)
+        first = length(above)
         last = first + len(own)
         tail = q.new_empty(len(q) - last, count)
-        _draw_rows(tail, _between(held, end, n), begin, draw)
+        for here, row in held(below):
+            draw(tail[here], row, begin)
 
         # A vector x becomes v = x + sign(x0) |x| e0; |v|^2 follows without another pass.
         squares = _squares(tail)
@@ -149,13 +150,6 @@ def _accumulate(
 def _between(runs: list[Run], begin: int, end: int) -> list[Run]:
     clipped = [(max(a, begin), min(b, end)) for a, b in runs]
     return [(a, b) for a, b in clipped if a < b]
-
-
-def _draw_rows(part: Tensor, rows: list[Run], column: int, draw: Callable[[Tensor, int, int], None]) -> None:
-    done = 0
-    for begin, end in rows:
-        draw(part[done : done + end - begin], begin, column)
-        done += end - begin
 
 
 def _squares(v: Tensor) -> Tensor:

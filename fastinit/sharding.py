@@ -116,7 +116,7 @@ def pieces_of(tensor: Tensor) -> list[Piece]:
     local = local_of(tensor)
     if runs is None:
         return []
-    shape = tuple(sum(end - begin for begin, end in of_dim) for of_dim in runs)
+    shape = tuple(map(length, runs))
     if local.shape != shape:
         raise ValueError(
             f"tensor must be a DTensor whose local tensor is what its placements say, got {list(local.shape)} in place "
@@ -126,18 +126,22 @@ def pieces_of(tensor: Tensor) -> list[Piece]:
         return [Piece(local, tuple(begin for ((begin, _),) in runs))]
     return [
         Piece(local[tuple(here for here, _ in place)], tuple(begin for _, begin in place))
-        for place in product(*map(_held, runs))
+        for place in product(*map(held, runs))
     ]
 
 
-def _held(runs: Sequence[Run]) -> list[tuple[slice, int]]:
+def length(runs: Sequence[Run]) -> int:
+    return sum(end - begin for begin, end in runs)
+
+
+def held(runs: Sequence[Run]) -> list[tuple[slice, int]]:
     """Return for each run its place in the local tensor, and its first entry in the whole."""
-    held = []
+    places = []
     end = 0
     for first, after in runs:
         begin, end = end, end + after - first
-        held.append((slice(begin, end), first))
-    return held
+        places.append((slice(begin, end), first))
+    return places
 
 
 def runs_of(tensor: "DTensor") -> list[list[Run]] | None:
@@ -172,7 +176,7 @@ def _order(tensor: "DTensor") -> list[int]:
 
 def _cut(runs: list[Run], splits: int, chunks: int, chunk: int) -> list[Run]:
     """Return chunk number `chunk` of each of `splits` splits of these entries, all cut as torch.chunk does."""
-    total = sum(end - begin for begin, end in runs)
+    total = length(runs)
     taken: list[Run] = []
     for split in range(splits):
         begin, end = _chunk(0, total, splits, split)

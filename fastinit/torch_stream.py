@@ -16,11 +16,11 @@ from torch.compiler import is_compiling
 from torch.overrides import has_torch_function_variadic
 
 from fastinit import _C, laws, torch_trunc_normal
-from fastinit._ops import DTYPES, fill_one
+from fastinit._ops import DTYPES
 from fastinit.key import Key
 from fastinit.laws import KINDS, Law
 from fastinit.self_check import self_check
-from fastinit.sharded_fill import fill_dtensor
+from fastinit.sharded_fill import fill_one
 from fastinit.sharding import is_dtensor
 
 _PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
@@ -70,15 +70,13 @@ def fill_sparse(tensor: Tensor, sparsity: float, std: float, generator: torch.Ge
 
 def fill_diagonal(make_law: Callable[..., Law], tensor: Tensor, *groups: int) -> bool:
     """Fill with ones on a diagonal and zeros around it, which no generator has a part in."""
-    if is_compiling() or has_torch_function_variadic(tensor) or not (_C.is_ordinary(tensor) or is_dtensor(tensor)):
+    if is_compiling() or has_torch_function_variadic(tensor):
+        return False
+    if not (_C.is_ordinary(tensor) or is_dtensor(tensor)):  # torch's own functions refuse DTensors
         return False
     if tensor.dtype not in DTYPES or not all(type(n) is int and n >= 1 for n in groups):
         return False
-    law = make_law(tensor.shape, *groups)
-    if is_dtensor(tensor):  # torch's own function would refuse it
-        fill_dtensor(tensor, law, _NO_KEY)
-    else:
-        fill_one(tensor, law, _NO_KEY)
+    fill_one(tensor, make_law(tensor.shape, *groups), _NO_KEY)
     return True
 
 
