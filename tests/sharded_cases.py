@@ -185,6 +185,11 @@ def fills_of(shape: Sequence[int]) -> dict[str, Callable[[Tensor, Any], Tensor]]
     return fills
 
 
+def drawn_fills_of(shape: tuple[int, ...]) -> dict[str, Callable[[Tensor, Any], Tensor]]:
+    """Return those that take a key: eye_, dirac_ and constant_ of what is refused are torch's own."""
+    return {name: fill for name, fill in fills_of(shape).items() if name not in ("constant_", "eye_", "dirac_")}
+
+
 def elements(tensor: Tensor) -> Tensor:
     """Return the bytes of the elements in row-major order, a row for each element."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).view(tensor.numel(), tensor.itemsize)

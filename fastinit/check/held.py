@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fastinit.check.measure import At
+from fastinit.check.measure import At, taken_along
 from fastinit.sharding import local_of, pieces_of, runs_of
 
 if TYPE_CHECKING:
@@ -23,14 +23,8 @@ def held_of(tensor: "DTensor", parts: Sequence[At]) -> tuple[Tensor, list[At]]:
         runs = [[(0, 0)]] * tensor.dim()
     entries = [torch.cat([torch.arange(*run) for run in of_dim]) for of_dim in runs]  # of the whole, that are here
     local = local_of(tensor).reshape([len(here) for here in entries])  # torch gives empty ones of one dimension
+    along = [taken_along(part, tensor.shape) for part in parts]
     return local, [
-        tuple(_taken(part, dim, tensor.shape[dim])[here].nonzero().flatten() for dim, here in enumerate(entries))
-        for part in parts
+        tuple(taken[here].nonzero().flatten() for taken, here in zip(of_part, entries, strict=True))
+        for of_part in along
     ]
-
-
-def _taken(part: At, dim: int, size: int) -> Tensor:
-    """Return which entries of a dimension of the whole the part has."""
-    taken = torch.zeros(size, dtype=torch.bool)
-    taken[part[dim] if dim < len(part) else slice(None)] = True
-    return taken

@@ -101,13 +101,19 @@ def pieces(shape: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int, int]]:
             yield prefix, start, min(start + step, shape[dim])
 
 
+def taken_along(part: At, shape: Sequence[int]) -> list[Tensor]:
+    """Return for each dimension which of its entries the part has."""
+    along = [torch.zeros(size, dtype=torch.bool) for size in shape]
+    for taken, entry in zip(along, (*part, *[slice(None)] * (len(shape) - len(part))), strict=True):
+        taken[entry] = True
+    return along
+
+
 class Places:
     """Which elements of a tensor a part takes: along each dimension, the entries that it has."""
 
     def __init__(self, index: At, shape: Sequence[int]) -> None:
-        self._taken = [torch.zeros(size, dtype=torch.bool) for size in shape]
-        for taken, entry in zip(self._taken, (*index, *[slice(None)] * (len(shape) - len(index))), strict=True):
-            taken[entry] = True
+        self._taken = taken_along(index, shape)
 
     def within(self, prefix: tuple[int, ...], start: int, stop: int) -> Tensor | None:
         """Return where in a piece its elements are; None where it has none."""
