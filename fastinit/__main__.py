@@ -8,7 +8,7 @@ from fastinit.function_laws import NAMES
 from fastinit.self_check import by_law
 from fastinit.streams import current_stream
 
-# The names, not bench_models itself, which the other commands have no use for.
+# The names, not architectures itself, which the other commands have no use for.
 _MODELS = ("llama-1b", "gpt2-xl", "vit-l", "resnet-50")
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif given.command == "check":
         check(given.folder, given.json)
     else:
-        from fastinit.bench import bench
+        from fastinit.bench.model import bench
 
         bench(given.model, given.dtype, given.threads, given.repeat, given.seed, given.json)
 

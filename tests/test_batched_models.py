@@ -15,7 +15,7 @@ from settings import default_dtype
 from torch import nn
 
 import fastinit
-from fastinit import bench_models
+from fastinit.bench import architectures
 
 VIT = "vit_tiny_patch16_224"
 
@@ -157,7 +157,7 @@ def large(name: str) -> Callable[[], nn.Module]:
     kind, _, which = name.partition(" ")
     if kind == "transformers":
         library("transformers")
-        return bench_models.ARCHITECTURES[which].build
+        return architectures.ARCHITECTURES[which].build
     if kind == "timm":
         timm = library("timm")
         return lambda: timm.create_model(which)

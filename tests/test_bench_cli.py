@@ -82,13 +82,13 @@ def test_bench_prints_a_table_and_writes_the_same_figures(tmp_path: Path) -> Non
 
 def test_every_model_has_a_recipe_that_takes_every_parameter() -> None:
     pytest.importorskip("transformers")
-    from fastinit import bench_models
+    from fastinit.bench import architectures
     from fastinit.plan import make_plan
 
-    assert tuple(bench_models.ARCHITECTURES) == __main__._MODELS
+    assert tuple(architectures.ARCHITECTURES) == __main__._MODELS
     sizes = {}
-    for name, architecture in bench_models.ARCHITECTURES.items():
-        plan = make_plan(bench_models.on_meta(name, torch.float32), architecture.recipe, buffers="reset")
+    for name, architecture in architectures.ARCHITECTURES.items():
+        plan = make_plan(architectures.on_meta(name, torch.float32), architecture.recipe, buffers="reset")
         assert all(entry.rule is not None for entry in plan.entries if not entry.buffer), name
         sizes[name] = sum(entry.shape.numel() for entry in plan.entries if not entry.buffer)
     assert sizes["llama-1b"] == 1_235_814_400  # Llama 3.2 1B's

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fastinit import init, machine
-from fastinit.bench_models import ARCHITECTURES, materialised, on_meta
+from fastinit.bench.architectures import ARCHITECTURES, materialised, on_meta
 from fastinit.model import init_model_
 from fastinit.parameters import owned_parameters
 from fastinit.plan import make_plan

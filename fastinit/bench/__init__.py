@@ -1,0 +1,1 @@
+"""`python -m fastinit bench`: models and functions, by torch.nn.init and by fastinit. Needs the extra [bench]."""
