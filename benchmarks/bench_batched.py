@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 import fastinit
 from fastinit import machine
-from fastinit.bench_models import ARCHITECTURES
+from fastinit.bench.architectures import ARCHITECTURES
 
 Build = Callable[[], nn.Module]
 
