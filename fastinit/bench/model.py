@@ -9,7 +9,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -24,7 +24,14 @@ from fastinit.parameters import owned_parameters
 from fastinit.plan import make_plan
 from fastinit.recipe import Recipe
 
-_Call = tuple[str, Tensor, dict[str, Any]]  # a function's name, the tensor that it fills, keyword arguments
+
+class Call(NamedTuple):
+    """What a function of torch.nn.init does to a parameter or to a part of it."""
+
+    function: str
+    parameter: str
+    at: tuple[Any, ...] | None
+    arguments: dict[str, Any]
 
 
 class Pass(NamedTuple):
@@ -41,7 +48,7 @@ def bench(model: str, dtype: str, threads: int | None, repeat: int, seed: int, j
         torch.set_num_threads(threads)
     built = _built(model, getattr(torch, dtype))
     parameters = [parameter for parameter, _, _ in owned_parameters(built)[0].values()]
-    _fill(parameters)
+    fill_each(parameters)
     passes = _passes(built, ARCHITECTURES[model].recipe, parameters, seed)
     elements = sum(parameter.numel() for parameter in parameters)
     size = sum(parameter.nbytes for parameter in parameters)
@@ -96,37 +103,39 @@ def _built(name: str, dtype: torch.dtype) -> nn.Module:
 
 def _passes(model: nn.Module, recipe: Recipe, parameters: list[Tensor], seed: int) -> list[Pass]:
     threads = torch.get_num_threads()
-    calls = _calls(model, recipe)
+    calls = calls_of(model, recipe)
     passes = [
-        Pass("torch.nn.init", threads, lambda: _one_by_one(torch.nn.init, calls, seed)),
-        Pass("fastinit, torch stream", threads, lambda: _one_by_one(init, calls, seed)),
+        Pass("torch.nn.init", threads, lambda: one_by_one(torch.nn.init, calls, model, seed)),
+        Pass("fastinit, torch stream", threads, lambda: one_by_one(init, calls, model, seed)),
         Pass("fastinit, keyed stream", threads, lambda: init_model_(model, recipe, seed)),
-        Pass("fill_", 1, lambda: _fill(parameters)),
+        Pass("fill_", 1, lambda: fill_each(parameters)),
     ]
-    return passes if threads == 1 else [*passes, Pass("fill_", threads, lambda: _fill(parameters))]
+    return passes if threads == 1 else [*passes, Pass("fill_", threads, lambda: fill_each(parameters))]
 
 
-def _calls(model: nn.Module, recipe: Recipe) -> list[_Call]:
-    """Return what the recipe does to the model, as the calls of functions of torch.nn.init."""
-    plan = make_plan(model, recipe)
-    calls: list[_Call] = []
+def calls_of(model: nn.Module, recipe: Recipe) -> list[Call]:
+    """Return what the recipe does to the model, as calls of functions of torch.nn.init."""
+    plan = make_plan(model, recipe, buffers="reset")
+    calls: list[Call] = []
     for entry in plan.entries:
-        if entry.rule is not None:
+        if entry.rule is not None and not entry.buffer:
             rule = recipe.rules[entry.rule]
-            calls.append((rule.initialiser.__name__, entry.tensor, plan.arguments(entry.name, rule)))
+            calls.append(Call(rule.initialiser.__name__, entry.name, None, plan.arguments(entry.name, rule)))
         for part in entry.parts:
-            calls.append((part.initialiser.__name__, entry.tensor.detach()[part.at], part.kwargs))
+            calls.append(Call(part.initialiser.__name__, entry.name, part.at, part.kwargs))
     return calls
 
 
-def _one_by_one(functions: ModuleType, calls: list[_Call], seed: int) -> None:
+def one_by_one(functions: ModuleType, calls: list[Call], model: nn.Module, seed: int) -> None:
     torch.manual_seed(seed)
-    for name, tensor, kwargs in calls:
-        getattr(functions, name)(tensor, **kwargs)
+    parameters = dict(model.named_parameters())
+    for name, parameter, at, arguments in calls:
+        tensor = parameters[parameter]
+        getattr(functions, name)(tensor if at is None else tensor.detach()[at], **arguments)
 
 
 @torch.no_grad()
-def _fill(parameters: list[Tensor]) -> None:
+def fill_each(parameters: Iterable[Tensor]) -> None:
     for parameter in parameters:
         parameter.fill_(0.3)
 
