@@ -22,6 +22,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif given.command == "check":
         check(given.folder, given.json)
     else:
+        bench(given)
+
+
+def bench(given: argparse.Namespace) -> None:
+    """Measure one model, or the suite of benchmarks/."""
+    if given.check is not None:
+        from fastinit.bench import compare
+
+        compare.check(given.check)
+    elif given.report is not None:
+        from fastinit.bench.suite import report
+
+        report(given.report, given.suite, given.source)
+    else:
         from fastinit.bench.model import bench
 
         bench(given.model, given.dtype, given.threads, given.repeat, given.seed, given.json)
@@ -61,19 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, instruction sets, threads, native functions")
     init_cli.add_parser(commands, key=_seed)
-    bench = commands.add_parser(
-        "bench",
-        help="initialise a real model with torch.nn.init and with fastinit",
-        description="Initialise a real model with torch.nn.init and with fastinit, in one process.",
-        epilog="example: python -m fastinit bench --model gpt2-xl --dtype bfloat16 --json gpt2.json",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    bench.add_argument("--model", choices=_MODELS, default="llama-1b", help="the architecture")
-    bench.add_argument("--dtype", choices=_DTYPES, default="float32", help="of the parameters")
-    bench.add_argument("--threads", type=_positive, help="for both; torch's own number if not given")
-    bench.add_argument("--repeat", type=_positive, default=3, help="passes of each; the fastest counts")
-    bench.add_argument("--seed", type=_seed, default=0, help="of both streams")
-    bench.add_argument("--json", metavar="FILE", help="write the figures and the machine there too")
+    _add_bench(commands)
     check = commands.add_parser(
         "check",
         help="measure the tensors of a folder of safetensors files against their laws",
@@ -85,6 +87,34 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("folder", metavar="DIR", help="the folder of the checkpoint")
     check.add_argument("--json", metavar="FILE", help="write the figures there too")
     return parser
+
+
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="initialise a real model with torch.nn.init and with fastinit, or measure every function",
+        description="Initialise a real model with torch.nn.init and with fastinit, in one process; or, with --report, "
+        "measure every function by type, size and number of threads, and write a report with pictures.",
+        epilog="example: python -m fastinit bench --model gpt2-xl --dtype bfloat16 --json gpt2.json, or "
+        "python -m fastinit bench --report out --quick",
+    )
+    model = parser.add_argument_group("one model")
+    model.add_argument("--model", choices=_MODELS, default="llama-1b", help="the architecture (default: %(default)s)")
+    model.add_argument("--dtype", choices=_DTYPES, default="float32", help="of the parameters (default: %(default)s)")
+    model.add_argument("--threads", type=_positive, help="for both; torch's own number if not given")
+    model.add_argument("--repeat", type=_positive, default=3, help="passes of each; the fastest counts (default: 3)")
+    model.add_argument("--seed", type=_seed, default=0, help="of both streams (default: 0)")
+    model.add_argument("--json", metavar="FILE", help="write the figures and the machine there too")
+    suite = parser.add_argument_group("every function (in a checkout: the suite is in benchmarks/)")
+    suite.add_argument("--report", metavar="DIR", help="write report.md, report.html, report.json and pictures there")
+    size = suite.add_mutually_exclusive_group()
+    size.add_argument("--quick", dest="suite", action="store_const", const="quick", help="under two minutes (default)")
+    size.add_argument(
+        "--full", dest="suite", action="store_const", const="full", help="10 to 2^28 elements: half an hour"
+    )
+    size.add_argument("--from", dest="source", metavar="FILE", help="an earlier report.json, written anew")
+    suite.add_argument("--check", metavar="FILE", help="compare the quick suite's ratios with those of a report.json")
+    parser.set_defaults(suite="quick")
 
 
 def _positive(text: str) -> int:
