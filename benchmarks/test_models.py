@@ -23,9 +23,12 @@ from fastinit.bench.model import Call, calls_of, fill_each, one_by_one
 
 pytest.importorskip("transformers", reason="real models need transformers: pip install 'torch-fastinit[bench]'")
 
-QUICK = {"resnet-50": ("float32",), "vit-l": ("float32",)}
+QUICK = {"resnet-152": ("float32",), "c3d": ("float32",), "vit-l": ("float32",)}
 ONLY_BFLOAT16 = ("llama-8b",)  # 16 GB; 32 in float32
-FROM_META = {"quick": {"vit-l": ("float32",)}, "full": {"llama-1b": ("float32", "bfloat16"), "llama-8b": ("bfloat16",)}}
+FROM_META = {
+    "quick": {"vit-l": ("float32",)},
+    "full": {"vit-l": ("float32",), "llama-1b": ("float32", "bfloat16"), "llama-8b": ("bfloat16",)},
+}
 
 
 def warm_models(suite: str) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from fastinit.self_check import by_law
 from fastinit.streams import current_stream
 
 # The names, not architectures itself, which the other commands have no use for.
-_MODELS = ("llama-1b", "gpt2-xl", "vit-l", "resnet-50")
+_MODELS = ("llama-1b", "llama-8b", "gpt2-xl", "bert-large", "vit-l", "resnet-50", "resnet-152", "c3d")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 

@@ -91,8 +91,16 @@ def test_every_model_has_a_recipe_that_takes_every_parameter() -> None:
         plan = make_plan(architectures.on_meta(name, torch.float32), architecture.recipe, buffers="reset")
         assert all(entry.rule is not None for entry in plan.entries if not entry.buffer), name
         sizes[name] = sum(entry.shape.numel() for entry in plan.entries if not entry.buffer)
-    assert sizes["llama-1b"] == 1_235_814_400  # Llama 3.2 1B's
-    assert sizes["gpt2-xl"] == 1_557_611_200
+    assert sizes == {
+        "llama-1b": 1_235_814_400,  # Llama 3.2 1B's
+        "llama-8b": 8_030_261_248,  # Llama 3 8B's
+        "gpt2-xl": 1_557_611_200,
+        "bert-large": 336_226_108,  # BERT-large uncased with both its heads
+        "vit-l": 304_326_632,  # ViT-L/16's
+        "resnet-50": 25_557_032,
+        "resnet-152": 60_192_808,
+        "c3d": 79_991_015,  # of the layers in its paper's figure 3, with Sports-1M's 487 classes
+    }
 
 
 def test_bench_says_what_it_needs_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from c3d import C3D, FILLERS
 from libraries import disagreements
 from recorded_init import law
 from torch import nn
 
 from fastinit import Part, Recipe, RecipeError, Rule, init_model_, normal_, padding_row, recipes, zeros_
+from fastinit.bench.c3d import C3D, FILLERS
 from fastinit.plan import make_plan
 
 READY = {

@@ -1,4 +1,4 @@
-"""The architectures of `python -m fastinit bench`, each with a recipe that does what transformers does."""
+"""The architectures of `python -m fastinit bench`, each with a recipe that does what its authors or transformers do."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fastinit import recipes
+from fastinit.bench.c3d import C3D
 from fastinit.recipe import Recipe
 
 
@@ -15,20 +16,21 @@ class Architecture(NamedTuple):
     recipe: Recipe
 
 
-def _llama() -> nn.Module:
+def _llama(**size: int | bool) -> nn.Module:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=128256,
-            hidden_size=2048,
-            intermediate_size=8192,
-            num_hidden_layers=16,
-            num_attention_heads=32,
-            num_key_value_heads=8,
-            tie_word_embeddings=True,
-        )
-    )
+    common = {"vocab_size": 128256, "num_attention_heads": 32, "num_key_value_heads": 8}
+    return LlamaForCausalLM(LlamaConfig.from_dict(common | size))
+
+
+def _llama_1b() -> nn.Module:
+    """Llama 3.2 1B."""
+    return _llama(hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, tie_word_embeddings=True)
+
+
+def _llama_8b() -> nn.Module:
+    """Llama 3 8B."""
+    return _llama(hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, tie_word_embeddings=False)
 
 
 def _gpt2_xl() -> nn.Module:
@@ -49,19 +51,29 @@ def _vit_large() -> nn.Module:
     return ViTForImageClassification(ViTConfig.from_dict(size | {"num_labels": 1000}))
 
 
-def _resnet_50() -> nn.Module:
+def _bert_large() -> nn.Module:
+    from transformers import BertConfig, BertForPreTraining
+
+    size = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+    return BertForPreTraining(BertConfig.from_dict(size))
+
+
+def _resnet(depths: list[int]) -> nn.Module:
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    # The default configuration is ResNet-50's.
-    return ResNetForImageClassification(ResNetConfig.from_dict({"num_labels": 1000}))
+    return ResNetForImageClassification(ResNetConfig.from_dict({"num_labels": 1000, "depths": depths}))
 
 
-# Each does what transformers does for its class.
+# Those of transformers have the recipe of their class.
 ARCHITECTURES = {
-    "llama-1b": Architecture(_llama, recipes.llama()),
+    "llama-1b": Architecture(_llama_1b, recipes.llama()),
+    "llama-8b": Architecture(_llama_8b, recipes.llama()),
     "gpt2-xl": Architecture(_gpt2_xl, recipes.gpt2(48)),
+    "bert-large": Architecture(_bert_large, recipes.bert()),
     "vit-l": Architecture(_vit_large, recipes.vit()),
-    "resnet-50": Architecture(_resnet_50, recipes.resnet(zero_init_residual=False)),
+    "resnet-50": Architecture(lambda: _resnet([3, 4, 6, 3]), recipes.resnet(zero_init_residual=False)),
+    "resnet-152": Architecture(lambda: _resnet([3, 8, 36, 3]), recipes.resnet(zero_init_residual=False)),
+    "c3d": Architecture(C3D, recipes.c3d()),
 }
 
 
