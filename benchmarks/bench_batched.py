@@ -2,7 +2,7 @@
 
 Large models: built plainly and in a block, taking turns, the fastest of each. Building is everything that the
 library's constructor does, its memory's first touch included, so as much as the model takes is touched and freed
-before each pass (bench_meta.py says why); giving it back is not timed. Recording: what a fill of 16 elements costs
+before each pass (fresh.py says why); giving it back is not timed. Recording: what a fill of 16 elements costs
 within a block until it is recorded, and until it has run too. Small models: as the large ones, many in a pass.
 
     python benchmarks/bench_batched.py --json batched.json
@@ -21,8 +21,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from bench_meta import at_hand
-from timing import CPU, against, fastest, wall_seconds
+from fresh import at_hand
+from timing import against, fastest, wall_seconds
 from torch import Tensor, nn
 
 import fastinit
@@ -125,7 +125,7 @@ def large(name: str, rounds: int, dtype: torch.dtype) -> dict[str, Any]:
     order = [("plain", plain), ("batched", batched)]
     for turn in range(rounds):
         for way, run in order if turn % 2 == 0 else reversed(order):
-            at_hand(size, CPU)
+            at_hand(size)
             torch.manual_seed(0)
             times[way].append(wall_seconds(run))
             made.clear()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import FLOOR, contestants, fills, instruction_sets, layouts, scaling, windows
+from cases import FLOOR, contestants, fills, instruction_sets, layouts, other_arguments, scaling
 from torch import Tensor
 from turns import Case, contests, measure
 
@@ -20,7 +20,7 @@ KEY = fastinit.Key(7)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     suite = metafunc.config.getoption("suite")
     if metafunc.function is test_fill:
-        cases = chain(fills(suite), scaling(suite), layouts(suite), windows(suite))
+        cases = chain(fills(suite), scaling(suite), layouts(suite), other_arguments(suite))
         given = contests(cases, contestants)
     else:
         given = contests(instruction_sets(suite), lambda _: ["torch.nn.init", *_keyed_by_instruction_set(), FLOOR])
