@@ -22,7 +22,7 @@ BUILT     = build/.built-in-$(subst /,_,$(VENV))
 SOURCES   = setup.py pyproject.toml fastinit/_version.py $(shell find csrc -type f)
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test test-cuda bench lint format types clean
+.PHONY: demo test test-cuda bench docs lint format types clean
 .DELETE_ON_ERROR:
 
 demo: $(BUILT)
@@ -36,6 +36,9 @@ test-cuda: $(BUILT)
 
 bench: $(BUILT)
 	for script in benchmarks/bench_*.py; do $(PY) $$script $(ARGS) || exit 1; done
+
+docs: $(BUILT)
+	$(PY) -m sphinx -W --keep-going -n -q -d build/doctrees docs build/docs $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
