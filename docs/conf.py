@@ -1,5 +1,9 @@
 """The site of `make docs`: Sphinx, Markdown by MyST, the API reference from docstrings. Nothing is fetched."""
 
+import re
+
+from sphinx.application import Sphinx
+
 from fastinit import __version__
 
 project = "fastinit"
@@ -26,3 +30,12 @@ html_theme = "furo"
 html_title = f"fastinit {release}"
 html_copy_source = False
 html_theme_options = {"footer_icons": []}
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", _pages_beside_the_site)
+
+
+def _pages_beside_the_site(app: Sphinx, page: str, source: list[str]) -> None:
+    """A Markdown file outside this folder is no page of the site: MyST is told to link to the file."""
+    source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)(#[^)]*)?\)", r"](path:\1)", source[0])
