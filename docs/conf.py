@@ -37,5 +37,5 @@ def setup(app: Sphinx) -> None:
 
 
 def _pages_beside_the_site(app: Sphinx, page: str, source: list[str]) -> None:
-    """A Markdown file outside this folder is no page of the site: MyST is told to link to the file."""
+    """Have MyST link to the file where a Markdown file lies outside this folder, and is no page of the site."""
     source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)(#[^)]*)?\)", r"](path:\1)", source[0])
