@@ -4,7 +4,10 @@ How a page's code runs is said in markdown_pages.py; here are the pages, and wha
 runs as torchrun would run it on one process.
 """
 
+import doctest
+import importlib
 import json
+import pkgutil
 import re
 import socket
 from pathlib import Path
@@ -51,6 +54,17 @@ def test_the_code_runs(page: Path, reader: Path) -> None:
         fastinit.set_default_stream("torch")
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def test_the_examples_of_docstrings_run(reader: Path) -> None:
+    """Which the pages about the programming interface show."""
+    attempted = 0
+    for module in pkgutil.walk_packages(fastinit.__path__, "fastinit."):
+        if module.name.split(".")[-1] not in ("__main__", "_C", "_C_cuda"):
+            result = doctest.testmod(importlib.import_module(module.name))
+            assert result.failed == 0, module.name
+            attempted += result.attempted
+    assert attempted > 0
 
 
 GOOD = """
