@@ -1,6 +1,7 @@
 # One environment, one build; every target makes what it needs and nothing twice.
 #   make demo                                     the main job: a 1.2-billion-parameter model, torch against fastinit
 #   make test TORCH=2.14.1 VENV=.venv-2.14        the same tests in an environment with another torch
+#   make bench-check                              whether ratios to torch.nn.init fell, against the committed report
 #   make test-cuda                                nvcc's output, executed on the CPU: no GPU is needed
 # The CUDA kernels are tested beside a CUDA build of torch, with the nvcc that is pinned there, and must be built then.
 ifneq ($(filter test-cuda,$(MAKECMDGOALS)),)
@@ -22,7 +23,7 @@ BUILT     = build/.built-in-$(subst /,_,$(VENV))
 SOURCES   = setup.py pyproject.toml fastinit/_version.py $(shell find csrc -type f)
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test test-cuda bench docs lint format types clean
+.PHONY: demo test test-cuda bench bench-check competitors docs lint format types clean
 .DELETE_ON_ERROR:
 
 demo: $(BUILT)
@@ -35,7 +36,15 @@ test-cuda: $(BUILT)
 	$(PY) -m pytest -m "" tests/cuda tests/test_cuda_module.py $(ARGS)
 
 bench: $(BUILT)
+	$(PY) -m fastinit bench --report build/report --full
 	for script in benchmarks/bench_*.py; do $(PY) $$script $(ARGS) || exit 1; done
+
+bench-check: $(BUILT)
+	$(PY) -m fastinit bench --check benchmarks/results/report/report.json
+
+# Other fillers, in the same environment: the suite measures those that it finds.
+competitors: $(INSTALLED)
+	$(PY) -m pip install --quiet -r benchmarks/competitors/requirements.txt
 
 docs: $(BUILT)
 	$(PY) -m sphinx -W --keep-going -n -q -d build/doctrees docs build/docs $(ARGS)

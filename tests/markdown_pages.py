@@ -39,14 +39,16 @@ class Block(NamedTuple):
     language: str
     text: str
     line: int  # of the page, that of the fence
+    argument: str = ""  # of a directive
 
 
 def blocks(page: str) -> list[Block]:
     tokens = MarkdownIt("commonmark").parse(page)
     return [
-        Block((token.info.split() or [""])[0], token.content, (token.map or [0])[0] + 1)
+        Block(language, token.content, (token.map or [0])[0] + 1, argument.strip())
         for token in tokens
         if token.type in ("fence", "code_block")  # the latter is indented, and has no language
+        for language, _, argument in [token.info.partition(" ")]
     ]
 
 
@@ -60,6 +62,9 @@ def run_page(path: Path, folder: Path) -> None:
             printed = _python(block, path, namespace)
         elif block.language == "sh":
             printed = "".join(run_command(command, folder) for command in commands(block.text))
+        elif block.language == "{include}":
+            included = (path.parent / block.argument).read_text(encoding="utf-8")
+            assert not blocks(included), f"{where}: {block.argument} has code, which would not run"
         elif block.language == "toml":
             fastinit.Recipe.from_dict(tomllib.loads(block.text))
         elif block.language == "output":
