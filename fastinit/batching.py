@@ -61,6 +61,11 @@ class batched(ContextDecorator):
         model: whose parameters the key's names are; not looked at without a key
         key: an integer in [0, 2^64) or a Key (the keyed stream), or None (the bits of torch.nn.init)
 
+    Raises:
+        TypeError: a model that is no module, a key of another kind or without a model
+        ValueError: a key outside of [0, 2^64)
+        RuntimeError: within a block with a key, a random fill of what is no parameter, or with a torch.Generator
+
     """
 
     def __init__(self, model: nn.Module | None = None, key: int | Key | None = None) -> None:

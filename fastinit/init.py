@@ -7,7 +7,8 @@ bfloat16, float16, float8_e4m3fn and float8_e5m2 tensors of any layout, on CPU o
 value depends on the key, the element's index and the arguments alone, the same bits with any number of threads, any
 instruction set, either device, any memory layout and any sharding (those of orthogonal_, which are sums of products,
 are equal to rounding). Of a DTensor each process fills what it holds, without communication. With a Key a wrong
-argument raises ValueError or TypeError before anything is written. eye_ and dirac_ draw nothing and take no Key.
+argument raises ValueError or TypeError before anything is written. A tensor on the meta device is returned as it is.
+eye_ and dirac_ draw nothing and take no Key; calculate_gain, constant_, ones_ and zeros_ are torch's own.
 """
 
 import functools
@@ -24,48 +25,46 @@ from torch.nn.init import (
     _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out,
 )
 from torch.nn.init import calculate_gain, constant_, ones_, zeros_
-from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from fastinit import laws
-from fastinit.key import Key, KeyShard
-from fastinit.laws import Law
-from fastinit.sharded_fill import fill_one
+from fastinit.keyed_call import fill_keyed
 from fastinit.streams import KEYED, Generator, in_stream
-from fastinit.torch_stream import fill, fill_diagonal, fill_law, fill_orthogonal, fill_sparse, trunc_normal
-
-
-def _fill_keyed(
-    function: Callable[..., Tensor],
-    make_law: Callable[..., Law],
-    tensor: Tensor,
-    key: Key | KeyShard,
-    **arguments: Any,
-) -> Tensor:
-    if has_torch_function_variadic(tensor):
-        return handle_torch_function(function, (tensor,), tensor=tensor, **arguments, generator=key)
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"tensor must be a torch.Tensor, got {type(tensor).__name__}")
-    shape = key.global_shape if isinstance(key, KeyShard) else tensor.shape
-    return fill_one(tensor, make_law(shape, **arguments), key)
+from fastinit.structured import dirac_, eye_, orthogonal_, sparse_
+from fastinit.torch_stream import fill, fill_law, trunc_normal
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill `tensor` with values of the uniform law on [a, b) and return it.
 
-    With a Key: x = k 2^-24 for the low 24 bits k of the element's draw, value fma(x, b - a, a) in float32, rounded once
-    to the tensor's type; a result at or above b becomes the largest number of the type below b (a, rounded to the type,
-    where it has none in [a, b)). a is rounded to nearest, so a narrow type may begin just below it. float64: 53 bits.
+    With a Key: x = k 2^-24 for the low 24 bits k of the element's draw (Philox4x32-10: Salmon, Moraes, Dror and Shaw,
+    "Parallel random numbers: as easy as 1, 2, 3", 2011), value fma(x, b - a, a) in float32, rounded once to the
+    tensor's type; a result at or above b becomes the largest number of the type below b (a, rounded to the type, where
+    it has none in [a, b)). a is rounded to nearest, so a narrow type may begin just below it. float64: 53 bits.
 
     Args:
-        tensor: of any shape
+        tensor: of any shape; with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         a: lower bound
         b: upper bound, at least a
-        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
+        generator: None or a torch.Generator: the bits of torch.nn.init.uniform_, and the generator left as torch leaves
+            it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout and
+            shard
+
+    Raises:
+        ValueError: with a Key, b < a, a number that the type cannot hold, a tensor that overlaps itself in memory or is
+            no part of the key's global shape
+        TypeError: with a Key, no dense tensor of these types, an argument that is no number
+        Exception: without a Key, whatever torch.nn.init.uniform_ raises
+
+    Examples:
+        >>> import fastinit, torch
+        >>> w = fastinit.uniform_(torch.empty(3, 5), -0.1, 0.1, generator=fastinit.Key(0))
+        >>> bool((w >= -0.1).all() and (w < 0.1).all())
+        True
 
     """
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
-        return _fill_keyed(uniform_, laws.uniform, tensor, generator, a=a, b=b)
+        return fill_keyed(uniform_, laws.uniform, tensor, generator, a=a, b=b)
     if fill("uniform", tensor, a, b, generator):
         return tensor
     return torch_init.uniform_(tensor, a, b, generator)
@@ -74,19 +73,36 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill `tensor` with values of the normal law N(mean, std^2) and return it.
 
-    With a Key: Box and Muller's transformation (1958) of the element's pair of draws, |z| <= 6.77 and z exact to
-    1.4e-6, then fma(z, std, mean) in float32, rounded once to the tensor's type. float64: |z| <= 9.50, exact to 4e-15.
+    With a Key: the transformation of Box and Muller, "A note on the generation of random normal deviates" (1958), of
+    the element's pair of draws, |z| <= 6.77 and z exact to 1.4e-6, then fma(z, std, mean) in float32, rounded once to
+    the tensor's type. float64: |z| <= 9.50, exact to 4e-15.
 
     Args:
-        tensor: of any shape
+        tensor: of any shape; with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         mean: mean of the law
         std: standard deviation of the law, at least 0
-        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
+        generator: None or a torch.Generator: the bits of torch.nn.init.normal_, and the generator left as torch leaves
+            it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout and
+            shard
+
+    Raises:
+        ValueError: with a Key, std < 0, a number that the type cannot hold, a tensor that overlaps itself in memory or
+            is no part of the key's global shape
+        TypeError: with a Key, no dense tensor of these types, an argument that is no number
+        Exception: without a Key, whatever torch.nn.init.normal_ raises
+
+    Examples:
+        >>> import fastinit, torch
+        >>> key = fastinit.Key(0)  # the values of a part are those of the whole
+        >>> whole = fastinit.normal_(torch.empty(4, 6), std=0.02, generator=key)
+        >>> part = fastinit.normal_(torch.empty(2, 6), std=0.02, generator=key.shard((4, 6), (2, 0)))
+        >>> part.equal(whole[2:])
+        True
 
     """
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
-        return _fill_keyed(normal_, laws.normal, tensor, generator, mean=mean, std=std)
+        return fill_keyed(normal_, laws.normal, tensor, generator, mean=mean, std=std)
     if fill("normal", tensor, mean, std, generator):
         return tensor
     return torch_init.normal_(tensor, mean, std, generator)
@@ -102,23 +118,41 @@ def trunc_normal_(
 ) -> Tensor:
     """Fill `tensor` with values of the normal law N(mean, std^2) truncated to [a, b] and return it.
 
-    a and b are values, not numbers of standard deviations. With a Key: the inverse of the normal distribution function
-    (one draw an element, no rejection) out to 12 standard deviations, z exact to 2e-6 in both tails; all values lie
-    within [a, b] after rounding to the tensor's type, and the law holds wherever the window lies, so torch's warning
-    about a mean outside [a, b] does not apply.
+    a and b are values, not numbers of standard deviations: with std=0.02 the default cuts at 100 of them, which is
+    nowhere. Truncation makes the law narrower: at ±2 std, the values' standard deviation is 0.8796 std.
+
+    With a Key: the inverse of the normal distribution function (one draw an element, no rejection; float64: Wichura,
+    "Algorithm AS 241", 1988) out to 12 standard deviations, z exact to 2e-6 in both tails; all values lie within [a, b]
+    after rounding to the tensor's type, and the law holds wherever the window lies, so torch's warning about a mean
+    outside [a, b] does not apply.
 
     Args:
-        tensor: of any shape
+        tensor: of any shape; with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         mean: mean of the law before truncation
         std: standard deviation of the law before truncation, at least 0
         a: smallest value allowed
         b: largest value allowed, at least a
-        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
+        generator: None or a torch.Generator: the bits of torch.nn.init.trunc_normal_, and the generator left as torch
+            leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
+            and shard
+
+    Raises:
+        ValueError: with a Key, std < 0, b < a, a window more than 12 std from the mean, a number that the type cannot
+            hold, a tensor that overlaps itself in memory or is no part of the key's global shape
+        TypeError: with a Key, no dense tensor of these types, an argument that is no number
+        Exception: without a Key, whatever torch.nn.init.trunc_normal_ raises
+
+    Examples:
+        >>> import fastinit, torch
+        >>> w = torch.empty(512, 512)
+        >>> _ = fastinit.trunc_normal_(w, std=0.02, a=-0.04, b=0.04, generator=fastinit.Key(0))
+        >>> f"{w.std():.4f}"
+        '0.0176'
 
     """
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
-        return _fill_keyed(trunc_normal_, laws.trunc_normal, tensor, generator, mean=mean, std=std, a=a, b=b)
+        return fill_keyed(trunc_normal_, laws.trunc_normal, tensor, generator, mean=mean, std=std, a=a, b=b)
     if trunc_normal(tensor, mean, std, a, b, generator):
         return tensor
     return torch_init.trunc_normal_(tensor, mean, std, a, b, generator)
@@ -128,17 +162,31 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
     """Fill `tensor` from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)), and return it.
 
     Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010), equation 16.
-    With a Key: `uniform_` with these bounds.
+    fan_in is `in` times the kernel's elements, fan_out is `out` times these; of a part, those of the whole. With a Key:
+    `uniform_` with these bounds.
 
     Args:
-        tensor: of shape (out, in, *kernel)
+        tensor: of shape (out, in, *kernel); with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         gain: factor, see `calculate_gain`
-        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
+        generator: None or a torch.Generator: the bits of torch.nn.init.xavier_uniform_, and the generator left as torch
+            leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
+            and shard
+
+    Raises:
+        ValueError: fewer than 2 dimensions. With a Key: gain < 0, a number that the type cannot hold, a tensor that
+            overlaps itself in memory or is no part of the key's global shape
+        TypeError: with a Key, no dense tensor of these types, an argument that is no number
+        Exception: without a Key, whatever torch.nn.init.xavier_uniform_ raises
+
+    Examples:
+        >>> import fastinit, torch
+        >>> w = torch.empty(128, 64)
+        >>> _ = fastinit.xavier_uniform_(w, gain=fastinit.calculate_gain("tanh"), generator=fastinit.Key(0))
 
     """
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
-        return _fill_keyed(xavier_uniform_, laws.xavier_uniform, tensor, generator, gain=gain)
+        return fill_keyed(xavier_uniform_, laws.xavier_uniform, tensor, generator, gain=gain)
     if fill_law(laws.xavier_uniform, tensor, generator, gain):
         return tensor
     return torch_init.xavier_uniform_(tensor, gain, generator)
@@ -148,17 +196,31 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
     """Fill `tensor` from N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)), and return it.
 
     Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010), equation 12.
-    With a Key: `normal_` with this standard deviation.
+    fan_in is `in` times the kernel's elements, fan_out is `out` times these; of a part, those of the whole. The law is
+    not truncated. With a Key: `normal_` with this standard deviation.
 
     Args:
-        tensor: of shape (out, in, *kernel)
+        tensor: of shape (out, in, *kernel); with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         gain: factor, see `calculate_gain`
-        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
+        generator: None or a torch.Generator: the bits of torch.nn.init.xavier_normal_, and the generator left as torch
+            leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
+            and shard
+
+    Raises:
+        ValueError: fewer than 2 dimensions. With a Key: gain < 0, a number that the type cannot hold, a tensor that
+            overlaps itself in memory or is no part of the key's global shape
+        TypeError: with a Key, no dense tensor of these types, an argument that is no number
+        Exception: without a Key, whatever torch.nn.init.xavier_normal_ raises
+
+    Examples:
+        >>> import fastinit, torch
+        >>> w = torch.empty(128, 64)
+        >>> _ = fastinit.xavier_normal_(w, generator=fastinit.Key(0))
 
     """
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
-        return _fill_keyed(xavier_normal_, laws.xavier_normal, tensor, generator, gain=gain)
+        return fill_keyed(xavier_normal_, laws.xavier_normal, tensor, generator, gain=gain)
     if fill_law(laws.xavier_normal, tensor, generator, gain):
         return tensor
     return torch_init.xavier_normal_(tensor, gain, generator)
@@ -173,20 +235,36 @@ def kaiming_uniform_(
 ) -> Tensor:
     """Fill `tensor` from U(-bound, bound), bound = gain sqrt(3 / fan), and return it.
 
-    He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015). With a Key: `uniform_` with these bounds.
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015), equations 10 ("fan_in"), 14 ("fan_out") and 15 (a)
+    give the variance gain^2 / fan. fan_in is `in` times the kernel's elements, fan_out is `out` times these; of a part,
+    those of the whole. gain is that of `calculate_gain`: sqrt(2 / (1 + a^2)) for "leaky_relu". A tensor without
+    elements is left alone, with a warning. With a Key: `uniform_` with these bounds.
 
     Args:
-        tensor: of shape (out, in, *kernel)
+        tensor: of shape (out, in, *kernel); with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         a: negative slope of the rectifier after this layer, for nonlinearity="leaky_relu"
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
-        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
+        generator: None or a torch.Generator: the bits of torch.nn.init.kaiming_uniform_, and the generator left as
+            torch leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device,
+            layout and shard
+
+    Raises:
+        ValueError: fewer than 2 dimensions, an unknown mode or nonlinearity. With a Key: a number that the type cannot
+            hold, a tensor that overlaps itself in memory or is no part of the key's global shape
+        TypeError: with a Key, no dense tensor of these types, an argument that is no number
+        Exception: without a Key, whatever torch.nn.init.kaiming_uniform_ raises
+
+    Examples:
+        >>> import fastinit, torch
+        >>> w = torch.empty(128, 64)
+        >>> _ = fastinit.kaiming_uniform_(w, a=5**0.5, generator=fastinit.Key(0))  # nn.Linear's: ±1 / sqrt(64)
 
     """
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
         make_law = laws.kaiming_uniform
-        return _fill_keyed(kaiming_uniform_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
+        return fill_keyed(kaiming_uniform_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
     if fill_law(laws.kaiming_uniform, tensor, generator, a, mode, nonlinearity):
         return tensor
     return torch_init.kaiming_uniform_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
@@ -201,115 +279,42 @@ def kaiming_normal_(
 ) -> Tensor:
     """Fill `tensor` from N(0, std^2), std = gain / sqrt(fan), and return it.
 
-    He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015), equations 10 and 14. With a Key: `normal_` with this
-    standard deviation.
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015), equations 10 ("fan_in"), 14 ("fan_out") and 15 (a).
+    fan_in is `in` times the kernel's elements, fan_out is `out` times these; of a part, those of the whole. gain is
+    that of `calculate_gain`: sqrt(2 / (1 + a^2)) for "leaky_relu", sqrt(2) for "relu". The law is not truncated. A
+    tensor without elements is left alone, with a warning. With a Key: `normal_` with this standard deviation.
 
     Args:
-        tensor: of shape (out, in, *kernel)
+        tensor: of shape (out, in, *kernel); with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         a: negative slope of the rectifier after this layer, for nonlinearity="leaky_relu"
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
-        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
+        generator: None or a torch.Generator: the bits of torch.nn.init.kaiming_normal_, and the generator left as torch
+            leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
+            and shard
+
+    Raises:
+        ValueError: fewer than 2 dimensions, an unknown mode or nonlinearity. With a Key: a number that the type cannot
+            hold, a tensor that overlaps itself in memory or is no part of the key's global shape
+        TypeError: with a Key, no dense tensor of these types, an argument that is no number
+        Exception: without a Key, whatever torch.nn.init.kaiming_normal_ raises
+
+    Examples:
+        >>> import fastinit, torch
+        >>> w = torch.empty(128, 64, 3, 3)
+        >>> _ = fastinit.kaiming_normal_(w, mode="fan_out", nonlinearity="relu")  # torch's own numbers
+        >>> _ = fastinit.kaiming_normal_(w, mode="fan_out", nonlinearity="relu", generator=fastinit.Key(0))
+        >>> f"{w.std():.3f}"  # sqrt(2 / (128 * 3 * 3))
+        '0.042'
 
     """
     generator = in_stream(generator)
     if isinstance(generator, KEYED):
         make_law = laws.kaiming_normal
-        return _fill_keyed(kaiming_normal_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
+        return fill_keyed(kaiming_normal_, make_law, tensor, generator, a=a, mode=mode, nonlinearity=nonlinearity)
     if fill_law(laws.kaiming_normal, tensor, generator, a, mode, nonlinearity):
         return tensor
     return torch_init.kaiming_normal_(tensor, a, mode, nonlinearity, generator)  # type: ignore[arg-type]
-
-
-def eye_(tensor: Tensor) -> Tensor:
-    """Fill `tensor` with ones on its diagonal and zeros elsewhere and return it.
-
-    A linear layer with this weight hands on as many of its inputs as it can. The values are those of
-    torch.nn.init.eye_, in either stream: nothing is drawn.
-
-    Args:
-        tensor: of shape (out, in)
-
-    """
-    if fill_diagonal(laws.eye, tensor):
-        return tensor
-    return torch_init.eye_(tensor)
-
-
-def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """Fill `tensor` with the Dirac delta function and return it.
-
-    Ones at (g out/groups + d, d, middle of the kernel) for each group g and d < min(out/groups, in), zeros elsewhere: a
-    convolution with this weight hands on as many input channels of each group as it can. The values are those of
-    torch.nn.init.dirac_, in either stream: nothing is drawn.
-
-    Args:
-        tensor: of shape (out, in, *kernel) with one to three kernel dimensions
-        groups: groups of the convolution, which divide `out`
-
-    """
-    if fill_diagonal(laws.dirac, tensor, groups):
-        return tensor
-    return torch_init.dirac_(tensor, groups)
-
-
-def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) -> Tensor:
-    """Fill `tensor` with a (semi) orthogonal matrix times gain, of Haar's uniform law, and return it.
-
-    A tensor of more than two dimensions is the matrix of its first dimension and all the others: where it has at most
-    as many rows as columns its rows are orthonormal, otherwise its columns. Saxe, McClelland and Ganguli, "Exact
-    solutions to the nonlinear dynamics of learning in deep linear neural networks" (2013).
-
-    Without a Key: the bits of torch.nn.init for float32 and float64; bfloat16 and float16, which torch refuses, hold
-    what a float32 tensor would, rounded once (but torch's bits within torch.autocast, where it takes them). With a Key:
-    no matrix is factorised, the Householder vectors that a factorisation would find are drawn (Stewart, 1980), with the
-    signs of Mezzadri (math-ph/0609050), and their product is formed in float32 (float64 for a float64 tensor) and
-    rounded once to the tensor's type. The numbers drawn depend on (key, element index) alone, but the values go through
-    matrix products: with another number of threads, machine or memory layout they are equal to rounding, not to the
-    bit, and a part of a tensor costs as much as the whole. So does what a process holds of a DTensor with a Key, unless
-    that has more than 2^26 elements and is cut along its longer side alone: then all processes of its mesh make it
-    together, by all-reduces of columns^2 / 2 numbers.
-
-    Args:
-        tensor: of two or more dimensions
-        gain: factor
-        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
-
-    """
-    generator = in_stream(generator)
-    if isinstance(generator, KEYED):
-        return _fill_keyed(orthogonal_, laws.orthogonal, tensor, generator, gain=gain)
-    if fill_orthogonal(tensor, gain, generator):
-        return tensor
-    return torch_init.orthogonal_(tensor, gain, generator)
-
-
-def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator = None) -> Tensor:
-    """Fill `tensor` from N(0, std^2), but for ceil(sparsity rows) zeros in each column, and return it.
-
-    Martens, "Deep learning via Hessian-free optimization" (2010), section 5. Which elements of a column are zero is
-    chosen uniformly, for each column by itself. As in torch, the permutations that choose them come from the default
-    generator, whatever `generator` is.
-
-    With a Key: the elements of a column with the smallest draws of the key's second stream (counter word 2 is 1; the
-    high 31 bits of the element's 32-bit word, of equal ones that in the smaller row) are zero, the others have the
-    values of `normal_`. Of these, one that is zero by chance becomes the type's smallest normal number (float16 and
-    narrower: its smallest number), so that the zeros are exactly as many. With std = 0 all are zero. A part of a matrix
-    (`key.shard`) looks at the whole columns that it has a part in.
-
-    Args:
-        tensor: of shape (rows, columns); with a Key at most 2^31 - 1 rows
-        sparsity: fraction of each column that is zero; with a Key in [0, 1]
-        std: standard deviation of the values that are not zero
-        generator: a torch.Generator or None (the bits of torch.nn.init), or a Key (the keyed stream)
-
-    """
-    generator = in_stream(generator)
-    if isinstance(generator, KEYED):
-        return _fill_keyed(sparse_, laws.sparse, tensor, generator, sparsity=sparsity, std=std)
-    if fill_sparse(tensor, sparsity, std, generator):
-        return tensor
-    return torch_init.sparse_(tensor, sparsity, std, generator)
 
 
 def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -324,7 +329,7 @@ def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return function(*args, **kwargs)
 
     alias.__name__ = alias.__qualname__ = old_name
-    alias.__doc__ = f"Deprecated alias of `{new_name}`."
+    alias.__doc__ = f"Deprecated alias of `{new_name}`: its arguments, numbers and errors, and a FutureWarning."
     del alias.__wrapped__
     return alias
 

@@ -42,6 +42,10 @@ class Key(_Immutable):
         seed: the Philox4x32-10 key, 0 <= seed < 2**64
         offset: the number of the Philox block that element 0 starts at, 0 <= offset < 2**64
 
+    Raises:
+        ValueError: a number outside of these bounds
+        TypeError: what is no whole number
+
     Derive children from a key (`fold_in`, `split`) or fill a tensor with it, never both: a child's words are its
     parent's elements. Inside torch.compile, fill with keys made outside: deriving them is not traced, and each new
     value of a key given as an argument compiles anew.
@@ -65,29 +69,44 @@ class Key(_Immutable):
         """Return the child of this key for a number in [0, 2**64) or a name.
 
         A name stands for the little-endian integer of the 8-byte BLAKE2b digest of its UTF-8 bytes. The child's words
-        are Philox block offset + data of this key's seed.
+        are Philox block offset + data of this key's seed: the same on any machine.
+
+        Args:
+            data: the number or the name
+
+        Raises:
+            ValueError: a number outside of [0, 2**64)
+            TypeError: neither a whole number nor a str
+
         """
         if isinstance(data, str):
             return Key(*self.words_of([data]))
         return Key(*_C.children(self.seed, self.offset, [_uint64("data", data)]))
 
     def words_of(self, names: Iterable[str]) -> list[int]:
-        """Return the seeds and offsets, one after another, of `fold_in(name)` for every name."""
+        """Return the seeds and offsets, one after another, of `fold_in(name)` for every one of `names`."""
         blake2b, from_bytes = hashlib.blake2b, int.from_bytes  # a model has thousands of names
         data = [from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") for name in names]
         return _C.children(self.seed, self.offset, data)
 
     def split(self, n: int) -> tuple["Key", ...]:
-        """Return the children `fold_in(0)`, ..., `fold_in(n - 1)`."""
+        """Return the children `fold_in(0)`, ..., `fold_in(n - 1)`; n below 0 is a ValueError."""
         if operator.index(n) < 0:
             raise ValueError(f"n must be at least 0, got {n}")
         return tuple(self.fold_in(i) for i in range(n))
 
     def shard(self, global_shape: Sequence[int], offset: Sequence[int]) -> "KeyShard":
-        """For a tensor that is the part starting at `offset` of a tensor of `global_shape` (one entry a dimension).
+        """Return the key for a tensor that is a part of a larger one.
 
         The part gets exactly the values that it would have in the whole, and fans follow `global_shape`. It is for
         tensors that somebody else's code has cut; a DTensor knows its place and takes the key itself.
+
+        Args:
+            global_shape: of the whole, one entry a dimension
+            offset: where in the whole the part's first element lies, one entry a dimension
+
+        Raises:
+            ValueError: of another number of entries; and when it is filled, a tensor that is not within the whole
 
         Examples:
             What rank 1 of 2 holds of layers that are cut as Megatron-LM cuts them:
@@ -116,7 +135,7 @@ class Key(_Immutable):
 
     @staticmethod
     def from_tensor(tensor: torch.Tensor) -> "Key":
-        """Return the key that a uint64[2] tensor holds."""
+        """Return the key that `tensor` holds, which is a ValueError unless it is uint64[2]."""
         if tensor.dtype != torch.uint64 or tensor.shape != (2,):
             raise ValueError(f"tensor must be uint64[2], got {tensor.dtype} of shape {tuple(tensor.shape)}")
         return Key(*tensor.tolist())

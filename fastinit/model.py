@@ -54,26 +54,39 @@ def init_model_(
     of the user's needs the whole tensor in each process, gathered where it has values. FullyShardedDataParallel and
     parameters partitioned by DeepSpeed's ZeRO-3 are refused.
 
-    device: of what is made for the meta device: "cpu", "cuda" or "cuda:1"; None is "cpu", or for a DTensor what its
-        mesh is of. What has memory stays where it is, on CPU or CUDA. The report's seconds are those until CUDA has all
-        its work, not until it is done.
-    dtype: of the floating-point parameters made for the meta device; their own if None. Buffers keep theirs.
-    strict: a parameter, or a buffer on the meta device, that no rule matches is an error; otherwise it is left alone.
-    only: a canonical name or a glob over them, or a list of such, as the missing keys that `load_state_dict` returns;
-        what they do not name is left alone and needs no rule. Names in a list choose a tied tensor where all of its
-        names are among them: `load_state_dict` has it missing under one name when it is in the file under another.
-    buffers: a buffer on the meta device, or one that `only` names whole, which no rule (with `buffers=`) takes is an
-        "error"; with "reset", its module makes it by its own reset_buffers, init_non_persistent_buffers (timm),
-        reset_running_stats, the _init_weights of the module above it (transformers, timm) or reset_parameters, and if
-        none of them does it is an error.
-    progress: called as progress(elements done, elements in all) after each group, of this process.
-    prefix: what the model is in a larger one, as a stage of a pipeline: "layers.4" if it is that module, or for its
-        modules what each is there, {"0": "layers.4", "1": "layers.5"}. Keys, rules, `only` and the report go by the
-        names in the larger one, and the values are the same as there, but where a rule asks for what is not here: of
-        the modules that a tensor stands in (`inside=`), those of this model alone are seen.
+    Args:
+        model: any module on CPU, CUDA or the meta device, whose parameters may be DTensors
+        recipe: the rules
+        key: the seed of the keyed stream, or a Key
+        device: of what is made for the meta device: "cpu", "cuda" or "cuda:1"; None is "cpu", or for a DTensor what its
+            mesh is of. What has memory stays where it is, on CPU or CUDA. The report's seconds are those until CUDA has
+            all its work, not until it is done.
+        dtype: of the floating-point parameters made for the meta device; their own if None. Buffers keep theirs.
+        strict: a parameter, or a buffer on the meta device, that no rule matches is an error; otherwise it is left
+            alone.
+        only: a canonical name or a glob over them, or a list of such, as the missing keys that `load_state_dict`
+            returns; what they do not name is left alone and needs no rule. Names in a list choose a tied tensor where
+            all of its names are among them: `load_state_dict` has it missing under one name when it is in the file
+            under another.
+        buffers: a buffer on the meta device, or one that `only` names whole, which no rule (with `buffers=`) takes is
+            an "error"; with "reset", its module makes it by its own reset_buffers, init_non_persistent_buffers (timm),
+            reset_running_stats, the _init_weights of the module above it (transformers, timm) or reset_parameters, and
+            if none of them does it is an error.
+        progress: called as progress(elements done, elements in all) after each group, of this process.
+        prefix: what the model is in a larger one, as a stage of a pipeline: "layers.4" if it is that module, or for its
+            modules what each is there, {"0": "layers.4", "1": "layers.5"}. Keys, rules, `only` and the report go by the
+            names in the larger one, and the values are the same as there, but where a rule asks for what is not here:
+            of the modules that a tensor stands in (`inside=`), those of this model alone are seen.
 
-    Whatever a rule or a parameter is refused for is a RecipeError before anything is written, save what a callable of
-    the user's raises itself when its turn comes.
+    Returns:
+        What wrote what, and how long it took
+
+    Raises:
+        RecipeError: before anything is written, whatever a rule or a parameter is refused for
+        TypeError: a model that is no module, a recipe, a key or a progress of another kind
+        ValueError: a key outside of [0, 2^64), a word that `buffers` does not know
+        Exception: what a callable of the user's raises itself when its turn comes
+
     """
     begun = time.perf_counter()
     base = key if isinstance(key, Key) else Key(key)

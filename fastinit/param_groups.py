@@ -13,11 +13,21 @@ from fastinit.selection import FirstMatch, RecipeError, Selector
 class Group(Selector):
     """Options of an optimiser, such as weight_decay and lr, and the parameters that they are for.
 
-    `types`, `params`, `names` and `inside` select as they do in a Rule; a group without any takes all that is left.
+    A group without selectors takes all that is left.
 
-    max_dim: takes only parameters of so many dimensions or fewer; 1 for biases and the gains of norms.
-    with_ties: a tied parameter that the group takes under one of its names is its own under all of them, whatever later
-        group takes the others.
+    Args:
+        types: selects by the class of the module that holds the parameter, as in a `Rule`
+        params: by its name there
+        names: by its full name
+        inside: by the class of a module around
+        max_dim: takes only parameters of so many dimensions or fewer; 1 for biases and the gains of norms
+        with_ties: a tied parameter that the group takes under one of its names is its own under all of them, whatever
+            later group takes the others
+        options: the optimiser's, such as lr and weight_decay
+
+    Raises:
+        RecipeError: a selector or an argument of another kind
+
     """
 
     def __init__(
@@ -52,8 +62,15 @@ def param_groups(model: nn.Module, groups: Iterable[Group]) -> list[dict[str, An
     has an empty list, which optimisers accept: the number of groups does not depend on the model. What requires no
     gradient is left out, and a tied parameter is there once.
 
-    Parameters that no group takes, tied ones whose names fall into different groups, and those over the memory of
-    others are a RecipeError that names them all.
+    Args:
+        model: whose parameters they are
+        groups: in order: the first that matches takes a parameter
+
+    Raises:
+        RecipeError: parameters that no group takes, tied ones whose names fall into different groups, and those over
+            the memory of others; it names them all
+        TypeError: a model that is no module, a group by itself
+
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -100,7 +117,10 @@ def no_decay_groups(weight_decay: float, **options: Any) -> list[Group]:
     its name or a base's, torch's as well as the RMSNorm of each model of transformers; then biases, learned tokens and
     positions, by the names that parameters have in their modules ("bias" in them, "embed", or "token" at the end).
 
-    options: of all these groups, such as lr.
+    Args:
+        weight_decay: of the last group
+        options: of all these groups, such as lr
+
     """
     return [
         Group(types=(nn.Embedding, nn.EmbeddingBag, nn.PReLU, "*Norm*"), with_ties=True, weight_decay=0.0, **options),

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class Recipe:
-    """Rules in order: the first that matches a parameter takes it. `one + other` has the rules of both."""
+    """Rules in order: the first that matches a parameter takes it. `one + other` has the rules of both.
+
+    Args:
+        rules: each a `Rule`; anything else is a RecipeError
+
+    """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
@@ -24,7 +29,10 @@ class Recipe:
         self.match = FirstMatch(self.rules).match
 
     def explain(self, model: nn.Module) -> "InitReport":
-        """Return the report that initialising `model` would give, with what no rule takes, and write nothing."""
+        """Return the report that initialising `model` would give, with what no rule takes, and write nothing.
+
+        What a rule is refused for is a RecipeError, as it is of `init_model_`.
+        """
         from fastinit.plan import make_plan
         from fastinit.report import InitReport
 
@@ -43,20 +51,25 @@ class Recipe:
 
     @staticmethod
     def from_dict(given: Mapping[str, Any]) -> "Recipe":
-        """Return the recipe that `to_dict` or someone's hand wrote. Imports the functions that it names."""
+        """Return the recipe that `to_dict` or someone's hand wrote. Imports the functions that it names.
+
+        Args:
+            given: {"rules": [a table a rule]}; what cannot be a recipe is a RecipeError
+
+        """
         from fastinit.recipe_text import rules_of
 
         return Recipe(rules_of(given))
 
     def to_toml(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_dict()` as TOML."""
+        """Write `to_dict()` as TOML to the file at `path`; an ImportError without tomli_w."""
         from fastinit.recipe_text import write_toml
 
         write_toml(self.to_dict(), path)
 
     @staticmethod
     def from_toml(path: str | os.PathLike[str]) -> "Recipe":
-        """Read a recipe from a TOML file: one `[[rules]]` table a rule, with what `to_dict` has in it."""
+        """Read a recipe from the TOML file at `path`: one `[[rules]]` table a rule, with what `to_dict` has in it."""
         from fastinit.recipe_text import read_toml
 
         return Recipe.from_dict(read_toml(path))

@@ -28,6 +28,17 @@ class InitReport(Tabular):
     """`rows` in the model's order, `groups` in the order of filling, `seconds` in all, planning included.
 
     `print` shows it as plain text, `show` and rich's own print as a table, `plot` as pictures of the model's values.
+    `init_model_` makes it of these.
+
+    Args:
+        recipe: what was followed
+        rows: plainly, as the plan has them
+        groups: the rule, parameters, elements and seconds of each
+        seconds: in all
+        model: kept weakly, for `plot`
+        shardings: of DTensors, by name
+        prefix: as given to `init_model_`
+
     """
 
     def __init__(
@@ -52,6 +63,7 @@ class InitReport(Tabular):
 
     @cached_property
     def rows(self) -> list[Row]:
+        """What each tensor got: its names, shape, type, rule, law, parts and sharding."""
         return [Row(*row, self._shardings.get(row[0])) for row in self._rows]
 
     def to_dict(self) -> dict[str, Any]:

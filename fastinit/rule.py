@@ -19,7 +19,7 @@ _FanAxes = tuple[int | tuple[int, ...], ...]
 
 
 def keep(tensor: Tensor) -> Tensor:
-    """As a rule's initialiser: leave the parameter as it is."""
+    """As a rule's initialiser: leave the parameter, `tensor`, as it is."""
     return tensor
 
 
@@ -42,7 +42,17 @@ class Source(ABC):
 class chunk:  # in lower case as torch.chunk is: it is called for what it returns
     """As a part's `at`: the piece number `index` of `count` equal ones along dimension `dim`.
 
-    An LSTM's forget gate is `chunk(1, 4)` of its weights and biases.
+    An LSTM's forget gate is `chunk(1, 4)` of its weights and biases. A dimension that `count` does not divide is a
+    RecipeError when a model is looked at.
+
+    Args:
+        index: from 0 to count - 1
+        count: how many pieces
+        dim: the dimension, counted from the end if negative
+
+    Raises:
+        RecipeError: numbers that are not whole, an index outside of [0, count)
+
     """
 
     index: int
@@ -66,7 +76,11 @@ class chunk:  # in lower case as torch.chunk is: it is called for what it return
 
 
 def padding_row(module: nn.Module, name: str, parameter: Tensor) -> int | None:
-    """As a part's `at`: the row of an embedding's weight that stands for padding, where it has one."""
+    """As a part's `at`: the row of an embedding's weight that stands for padding, where it has one.
+
+    Called as every such function is, with the `module`, the full `name` and the `parameter`; of these, it looks at the
+    module's padding_idx.
+    """
     row: int | None = getattr(module, "padding_idx", None)
     return row
 
@@ -84,7 +98,7 @@ class Initialiser:
         self.computed = tuple(name for name, value in kwargs.items() if callable(value) and not isinstance(value, type))
 
     def arguments(self, module: nn.Module, name: str, parameter: Tensor) -> dict[str, Any]:
-        """Return the keyword arguments for this parameter."""
+        """Return the keyword arguments for this `parameter` of this `module`, called `name` in full."""
         if not self.computed:
             return self.kwargs
         return self.kwargs | {given: self.kwargs[given](module, name, parameter) for given in self.computed}
@@ -98,8 +112,15 @@ class Initialiser:
 class Part(Initialiser):
     """A part of a parameter, filled as a tensor of its own: fans of its shape, the key of its name `name[index]`.
 
-    at: an index that makes a view (an int, a slice, or a tuple of them), or a function at(module, name, parameter) that
-    returns one, or None where this module has no such part. `chunk` and `padding_row` make some.
+    Args:
+        initialiser: as a rule's
+        at: an index that makes a view (an int, a slice, or a tuple of them), or a function at(module, name, parameter)
+            that returns one, or None where this module has no such part. `chunk` and `padding_row` make some
+        kwargs: the initialiser's keyword arguments, as a rule's
+
+    Raises:
+        RecipeError: an initialiser that cannot be called so, an `at` of another kind
+
     """
 
     def __init__(self, initialiser: Callable[..., object], at: Any, **kwargs: Any) -> None:
@@ -109,12 +130,15 @@ class Part(Initialiser):
         self.at = at
 
     def index(self, module: nn.Module, name: str, parameter: Tensor) -> Index | None:
-        """Return the part's index with every bound written out, None where this module has no such part."""
+        """Return the part's index in `parameter`, called `name`, with every bound written out.
+
+        None where this `module` has no such part.
+        """
         at = self.at(module, name, parameter) if callable(self.at) else self.at
         return None if at is None else _written_out(_entries(at), parameter.shape)
 
     def law(self, shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:
-        """Return the law of a part of this shape; None for a callable without one."""
+        """Return the law of a part of this `shape` by these `kwargs`; None for a callable without one."""
         return law_of(self.initialiser, shape, kwargs)
 
     def __repr__(self) -> str:
@@ -125,23 +149,39 @@ class Part(Initialiser):
 class Rule(Selector, Initialiser):
     """An initialiser with its keyword arguments, and the parameters that it is for.
 
-    `types` selects by the class of the module that holds the parameter or any base of it: a class, or a glob over
-    class names ("Conv*"; with a dot in it, over module.qualname). `params` selects by glob over the parameter's name in
-    that module, `names` by glob over its full dotted name (the first, of tied parameters). `buffers` selects buffers
-    instead, by glob over their names in their modules. `inside` selects by the class, as `types` does, of any module
-    that the holder stands in. All that are given must match; a tuple matches if one of its entries does.
+    `types`, `params` or `buffers`, `names` and `inside` say which. All that are given must match; a tuple matches if
+    one of its entries does.
 
-    The initialiser is any of fastinit's, or any of yours that is called as initialiser(tensor, **kwargs) and writes in
-    place. A keyword argument that is a function is called as value(module, name, parameter) for the value (one
-    of yours that wants a function itself gets it by functools.partial).
+    Args:
+        initialiser: any of fastinit's or torch.nn.init's, `keep`, `from_checkpoint`, or any of yours that is called as
+            initialiser(tensor, **kwargs) and writes in place
+        types: the class of the module that holds the parameter or any base of it: a class, or a glob over class names
+            ("Conv*"; with a dot in it, over module.qualname)
+        params: a glob over the parameter's name in that module
+        names: a glob over its full dotted name (the first, of tied parameters)
+        buffers: selects buffers instead, by glob over their names in their modules
+        inside: the class, as in `types`, of any module that the holder stands in
+        fused: how many matrices stand one after another in the out dimension, as the three of a qkv projection: the
+            fan-out is that of one
+        fan_axes: which dimensions of the parameter are (out, in, *kernel) for the fans of xavier_* and kaiming_*; an
+            entry may be a tuple of dimensions, and those left out, such as a batch of experts, do not count. (0, 1, 2,
+            ...) if not given
+        parts: what to fill apart, after the rest: a padding row, a forget gate's bias. With `keep` as the initialiser
+            they alone are written
+        kwargs: the initialiser's keyword arguments. One that is a function is called as value(module, name, parameter)
+            for the value, once a parameter, which may be on the meta device (one of yours that wants a function itself
+            gets it by functools.partial)
 
-    fan_axes: which dimensions of the parameter are (out, in, *kernel) for the fans of xavier_* and kaiming_*; an entry
-    may be a tuple of dimensions, and those left out, such as a batch of experts, do not count. (0, 1, 2, ...) if not
-    given.
-    fused: how many matrices stand one after another in the out dimension, as the three of a qkv projection: the fan-out
-    is that of one.
-    parts: what to fill apart, after the rest: a padding row, a forget gate's bias. With `keep` as the initialiser they
-    alone are written.
+    Raises:
+        RecipeError: an initialiser that cannot be called so, a selector or an argument of another kind, fans where the
+            law has none
+
+    Examples:
+        >>> import fastinit
+        >>> from torch import nn
+        >>> fastinit.Rule(fastinit.normal_, types=nn.Linear, params="weight", std=0.02)
+        Rule(normal_, types=Linear, params='weight', std=0.02)
+
     """
 
     def __init__(
@@ -176,7 +216,7 @@ class Rule(Selector, Initialiser):
             )
 
     def law(self, shape: Sequence[int], kwargs: dict[str, Any]) -> Law | None:
-        """Return the law of a parameter of this shape; None for `keep` and for a callable without one."""
+        """Return the law of a parameter of this `shape` by these `kwargs`; None for `keep` or what has none."""
         return law_of(self.initialiser, self._fan_shape(shape), kwargs)
 
     def _fan_shape(self, shape: Sequence[int]) -> Sequence[int]:

@@ -39,10 +39,11 @@ class Selector:
             raise RecipeError(f"params={params!r} and buffers={buffers!r}: nothing is both a parameter and a buffer")
 
     def takes_class(self, kind: type) -> bool:
+        """Say whether it is for what modules of the class `kind` hold."""
         return self.types is None or any(_is_of(kind, entry) for entry in self.types)
 
     def takes_place(self, around: Iterable[type]) -> bool:
-        """Say whether it is for what stands inside modules of these classes."""
+        """Say whether it is for what stands inside modules of these classes, those `around`."""
         return self.inside is None or any(_is_of(kind, entry) for kind in around for entry in self.inside)
 
     def shown(self) -> list[str]:

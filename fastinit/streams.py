@@ -52,6 +52,10 @@ def set_default_stream(name: Stream) -> None:
 
     torch.compile traces calls of the torch stream, and calls with a Key. A call that must draw its key, and any call
     without a Key while some thread is within `with fastinit.stream(...)`, is a graph break: it runs outside the graph.
+
+    Args:
+        name: "torch" or "keyed"; another is a ValueError
+
     """
     global _default
     _default = _checked(name)
@@ -62,6 +66,16 @@ def stream(name: Stream) -> "_GeneratorContextManager[None]":
 
     Blocks nest; each thread and each asynchronous task has its own. An `async def` and a generator function take a
     block inside: decorated, they would run after it. See `set_default_stream` for the streams.
+
+    Args:
+        name: "torch" or "keyed"; another is a ValueError
+
+    Examples:
+        >>> import fastinit, torch
+        >>> with fastinit.stream("keyed"):
+        ...     fastinit.current_stream()
+        'keyed'
+
     """
     return _within(_checked(name))
 

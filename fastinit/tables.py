@@ -33,7 +33,8 @@ class Tabular(ABC):
     """A report of tables, with a few lines under them."""
 
     @abstractmethod
-    def tables(self) -> list[Table]: ...
+    def tables(self) -> list[Table]:
+        """Return the tables, rows of text."""
 
     @abstractmethod
     def under(self) -> list[str]:
@@ -44,6 +45,7 @@ class Tabular(ABC):
         """Plain types only, as `to_json` writes them."""
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_dict()` to the file at `path`."""
         with open(path, "w", encoding="utf-8") as file:
             json.dump(self.to_dict(), file, indent=1)
 

@@ -40,7 +40,13 @@ class CheckRow(NamedTuple):
 class CheckReport(Tabular):
     """`rows` in the model's order; `failures`, those whose verdict is not "ok"; `ok`, whether there are none.
 
-    `problems`: what is wrong besides, such as files that are missing.
+    `problems`: what is wrong besides, such as files that are missing. `print` shows it as plain text, `show` and rich's
+    own print as a table. `check_model` makes it of these.
+
+    Args:
+        rows: one a tensor, and one a part
+        problems: in words
+
     """
 
     def __init__(self, rows: list[CheckRow], problems: Sequence[str] = ()) -> None:
@@ -49,10 +55,12 @@ class CheckReport(Tabular):
 
     @property
     def failures(self) -> list[CheckRow]:
+        """The rows whose verdict is not "ok"."""
         return [row for row in self.rows if row.verdict != "ok"]
 
     @property
     def ok(self) -> bool:
+        """Whether every tensor holds what the recipe says."""
         return not self.failures and not self.problems
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,7 +126,15 @@ def check_model(model: nn.Module, recipe: Recipe, *, only: str | Sequence[str] |
 
     The probability that anything is flagged in a model whose values are right is below 1e-6.
 
-    only: canonical names, or globs over them.
+    Args:
+        model: any module
+        recipe: the rules that it should have been filled by
+        only: canonical names, or globs over them
+
+    Raises:
+        RecipeError: what `init_model_` refuses a rule for
+        TypeError: a model that is no module, a recipe of another kind
+
     """
     plan = make_plan(model, recipe, strict=False, only=only, in_place=False)
     entries = [entry for entry in plan.entries if not entry.buffer or entry.rule is not None or entry.tensor.is_meta]

@@ -32,7 +32,7 @@ class from_checkpoint(Source):  # in lower case as the functions that it stands 
     Args:
         path: a .safetensors file, an index of such files, or a folder with model.safetensors or the index of its
             shards
-        prefix: what the names in the files have before the names in the model
+        prefix: what the names in the files have before the names in the model; a TypeError if it is no str
 
     A name that is not there, another shape, or another kind of numbers (whole, floating point, complex) is an error
     before anything is written. Values are converted to the parameter's type.
@@ -50,7 +50,7 @@ class from_checkpoint(Source):  # in lower case as the functions that it stands 
         self.prefix = prefix
 
     def check(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> None:
-        """Raise ValueError unless the parameter can be taken from the files."""
+        """Raise ValueError unless the parameter of this `name`, `shape` and `dtype` can be taken from the files."""
         stored = self._find(name)
         if stored.shape != tuple(shape):
             raise ValueError(
@@ -63,7 +63,7 @@ class from_checkpoint(Source):  # in lower case as the functions that it stands 
             raise ValueError(f"{self!r}: tensor {self.prefix + name!r} is {stored.dtype}, and the parameter {dtype}")
 
     def read(self, name: str, out: Tensor, first: int) -> None:
-        """Write elements `first`, `first` + 1, ... of the parameter's tensor into `out`, of one dimension."""
+        """Write elements `first`, `first` + 1, ... of the tensor for parameter `name` into `out`, of one dimension."""
         stored = self._find(name)
         dtype = _TYPES[stored.dtype]
         if out.numel() == 0:

@@ -77,16 +77,34 @@ def save_checkpoint(
     same call goes on: finished files stay as they are. fastinit.json, written first, says what the folder holds; a
     call with another recipe, key, type, model or layout is a ValueError.
 
-    dtype: of the parameters of floating point; their own if not given. Buffers keep theirs.
-    max_shard_size: bytes of data in a file, as a number or as "5GB" or "2GiB". A tensor larger than that has a file of
-        its own.
-    strict, buffers, prefix: as for `init_model_`.
-    progress: True for a bar with an ETA (rich, on a terminal only), or called as progress(bytes done, bytes in all).
-    process_group: its ranks, all with the same arguments, write one checkpoint together in one folder that they share,
-        file by file: the files, and their bytes, are those of one process (whose `orthogonal_` has as many threads).
-        Make `max_shard_size` small enough that each rank has files to write. An error on one rank is an error on every
-        rank, when each has finished its files; what waits longest is what the group's timeout has to allow for.
-        `progress` counts the bytes of its rank; the bar is the first rank's.
+    Args:
+        model: any module on CPU, CUDA or the meta device, which stays as it is
+        recipe: the rules
+        out: the folder; it is made where it is not there
+        key: the seed of the keyed stream, or a Key
+        dtype: of the parameters of floating point; their own if not given. Buffers keep theirs.
+        max_shard_size: bytes of data in a file, as a number or as "5GB" or "2GiB". A tensor larger than that has a file
+            of its own.
+        strict: as for `init_model_`
+        buffers: as for `init_model_`
+        prefix: as for `init_model_`
+        progress: True for a bar with an ETA (rich, on a terminal only), or called as progress(bytes done, bytes in
+            all).
+        process_group: its ranks, all with the same arguments, write one checkpoint together in one folder that they
+            share, file by file: the files, and their bytes, are those of one process (whose `orthogonal_` has as many
+            threads). Make `max_shard_size` small enough that each rank has files to write. An error on one rank is an
+            error on every rank, when each has finished its files; what waits longest is what the group's timeout has to
+            allow for. `progress` counts the bytes of its rank; the bar is the first rank's.
+
+    Returns:
+        What was written by which rule
+
+    Raises:
+        RecipeError: before anything is written, whatever a rule or a tensor is refused for
+        TypeError: a model that is no module, a recipe, a key or a progress of another kind
+        ValueError: a folder of another checkpoint, a key or a size that cannot be
+        OSError: a disk that is full, or a file that cannot be written; the same call goes on later
+
     """
     begun = perf_counter()
     ranks = Ranks(process_group)

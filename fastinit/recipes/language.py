@@ -16,6 +16,11 @@ def gpt2(n_layer: int, *, std: float = 0.02) -> Recipe:
     Source: transformers' `GPT2PreTrainedModel._init_weights`, with std its config.initializer_range (Radford et al.
     2019, section 2.3, scales by 1/sqrt(N) for N residual layers, of which a block has two). Also fits code in the
     style of nanoGPT, whose c_proj are nn.Linear.
+
+    Args:
+        n_layer: blocks of the model; below 1 a ValueError
+        std: standard deviation of all other matrices
+
     """
     conv1d = "transformers.*.Conv1D"
     residual = std / math.sqrt(2 * _layers(n_layer))
@@ -34,6 +39,11 @@ def llama(n_layer: int | None = None, *, std: float = 0.02) -> Recipe:
     is, with std their config.initializer_range. With it, Megatron-LM's default for the same architecture:
     `output_layer_init_method`, that is `scaled_init_method_normal(std, n_layer)` of megatron/core/utils.py, for the
     projections onto the residual path, o_proj and down_proj.
+
+    Args:
+        n_layer: layers of the model, if residual outputs are to be scaled; below 1 a ValueError
+        std: standard deviation of all other matrices
+
     """
     rules = normal_everywhere(
         std, layers=(nn.Linear,), norms=("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", nn.RMSNorm)
@@ -49,6 +59,10 @@ def bert(*, std: float = 0.02) -> Recipe:
 
     Source: transformers' `BertPreTrainedModel._init_weights`, with std its config.initializer_range. (Devlin et al.
     and Google's code cut the normal at two standard deviations; transformers does not.)
+
+    Args:
+        std: standard deviation of matrices and embeddings
+
     """
     return Recipe(
         [

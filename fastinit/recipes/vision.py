@@ -17,9 +17,14 @@ from fastinit.rule import Rule
 def vit(source: Literal["transformers", "timm", "torchvision"] = "transformers", *, std: float = 0.02) -> Recipe:
     """Return the vision transformer as one of three libraries initialises it: they share few laws and no names.
 
-    "transformers": `ViTPreTrainedModel._init_weights`, std its config.initializer_range. "timm": `VisionTransformer`
-    with its default weight_init="" (`init_weights_vit_timm`). "torchvision": `VisionTransformer.__init__` and
-    `MLPBlock.__init__`, where std is that of the positions.
+    Source: "transformers": `ViTPreTrainedModel._init_weights`, std its config.initializer_range. "timm":
+    `VisionTransformer` with its default weight_init="" (`init_weights_vit_timm`). "torchvision":
+    `VisionTransformer.__init__` and `MLPBlock.__init__`, where std is that of the positions.
+
+    Args:
+        source: the library; another name is a ValueError
+        std: standard deviation of the laws that have no fans in them
+
     """
     sources: dict[str, Callable[[float], Recipe]] = {
         "transformers": _vit_transformers,
@@ -80,9 +85,13 @@ def resnet(zero_init_residual: bool = True) -> Recipe:
     """ResNet as torchvision, timm and transformers have it: He's normal by fan out, torch's own in the classifier.
 
     Source: torchvision's `ResNet.__init__`, timm's `ResNet.init_weights`, transformers'
-    `ResNetPreTrainedModel._init_weights`. zero_init_residual: zeros in the weight of the last norm of each residual
-    branch (Goyal et al. 2017, section 5.1): off by default in torchvision, on in timm (its zero_init_last), and not
-    in transformers at all, whose own law is zero_init_residual=False.
+    `ResNetPreTrainedModel._init_weights`.
+
+    Args:
+        zero_init_residual: zeros in the weight of the last norm of each residual branch (Goyal et al. 2017, section
+            5.1): off by default in torchvision, on in timm (its zero_init_last), and not in transformers at all, whose
+            own law is zero_init_residual=False
+
     """
     last_norms = [
         Rule(zeros_, types=_RESNET_NORMS, inside="BasicBlock", names="*.bn2.weight"),
@@ -110,7 +119,10 @@ def c3d(first: str = "conv1a", last: str = "fc8") -> Recipe:
     examples/c3d_finetuning/c3d_ucf101_finetuning_train.prototxt): N(0, 0.01²) in convolutions and the last layer,
     N(0, 0.005²) in the other fully connected ones; biases 1, but 0 in the first and the last layer.
 
-    first, last: what the model calls these two, as the published definition does if not given.
+    Args:
+        first: what the model calls its first layer, as the published definition does if not given
+        last: what it calls its last
+
     """
     first_bias = (f"{first}.bias", f"*.{first}.bias")
     return Recipe(
