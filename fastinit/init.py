@@ -42,18 +42,18 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     it has none in [a, b)). a is rounded to nearest, so a narrow type may begin just below it. float64: 53 bits.
 
     Args:
-        tensor: of any shape; with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
+        tensor: of any shape; with a Key float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         a: lower bound
         b: upper bound, at least a
-        generator: None or a torch.Generator: the bits of torch.nn.init.uniform_, and the generator left as torch leaves
-            it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout and
-            shard
+        generator: None or a torch.Generator: the bits of `torch.nn.init.uniform_`, and the generator left as torch
+            leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
+            and shard
 
     Raises:
         ValueError: with a Key, b < a, a number that the type cannot hold, a tensor that overlaps itself in memory or is
             no part of the key's global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
-        Exception: without a Key, whatever torch.nn.init.uniform_ raises
+        Exception: without a Key, whatever `torch.nn.init.uniform_` raises
 
     Examples:
         >>> import fastinit, torch
@@ -74,22 +74,22 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
     """Fill `tensor` with values of the normal law N(mean, std^2) and return it.
 
     With a Key: the transformation of Box and Muller, "A note on the generation of random normal deviates" (1958), of
-    the element's pair of draws, |z| <= 6.77 and z exact to 1.4e-6, then fma(z, std, mean) in float32, rounded once to
-    the tensor's type. float64: |z| <= 9.50, exact to 4e-15.
+    the element's pair of draws, `|z| <= 6.77` and z exact to 1.4e-6, then fma(z, std, mean) in float32, rounded once to
+    the tensor's type. float64: `|z| <= 9.50`, exact to 4e-15.
 
     Args:
-        tensor: of any shape; with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
+        tensor: of any shape; with a Key float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         mean: mean of the law
         std: standard deviation of the law, at least 0
-        generator: None or a torch.Generator: the bits of torch.nn.init.normal_, and the generator left as torch leaves
-            it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout and
-            shard
+        generator: None or a torch.Generator: the bits of `torch.nn.init.normal_`, and the generator left as torch
+            leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
+            and shard
 
     Raises:
         ValueError: with a Key, std < 0, a number that the type cannot hold, a tensor that overlaps itself in memory or
             is no part of the key's global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
-        Exception: without a Key, whatever torch.nn.init.normal_ raises
+        Exception: without a Key, whatever `torch.nn.init.normal_` raises
 
     Examples:
         >>> import fastinit, torch
@@ -127,12 +127,12 @@ def trunc_normal_(
     outside [a, b] does not apply.
 
     Args:
-        tensor: of any shape; with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
+        tensor: of any shape; with a Key float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         mean: mean of the law before truncation
         std: standard deviation of the law before truncation, at least 0
         a: smallest value allowed
         b: largest value allowed, at least a
-        generator: None or a torch.Generator: the bits of torch.nn.init.trunc_normal_, and the generator left as torch
+        generator: None or a torch.Generator: the bits of `torch.nn.init.trunc_normal_`, and the generator left as torch
             leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
             and shard
 
@@ -140,7 +140,7 @@ def trunc_normal_(
         ValueError: with a Key, std < 0, b < a, a window more than 12 std from the mean, a number that the type cannot
             hold, a tensor that overlaps itself in memory or is no part of the key's global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
-        Exception: without a Key, whatever torch.nn.init.trunc_normal_ raises
+        Exception: without a Key, whatever `torch.nn.init.trunc_normal_` raises
 
     Examples:
         >>> import fastinit, torch
@@ -166,17 +166,17 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
     `uniform_` with these bounds.
 
     Args:
-        tensor: of shape (out, in, *kernel); with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
+        tensor: of shape `(out, in, *kernel)`; with a Key float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         gain: factor, see `calculate_gain`
-        generator: None or a torch.Generator: the bits of torch.nn.init.xavier_uniform_, and the generator left as torch
-            leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
-            and shard
+        generator: None or a torch.Generator: the bits of `torch.nn.init.xavier_uniform_`, and the generator left as
+            torch leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device,
+            layout and shard
 
     Raises:
         ValueError: fewer than 2 dimensions. With a Key: gain < 0, a number that the type cannot hold, a tensor that
             overlaps itself in memory or is no part of the key's global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
-        Exception: without a Key, whatever torch.nn.init.xavier_uniform_ raises
+        Exception: without a Key, whatever `torch.nn.init.xavier_uniform_` raises
 
     Examples:
         >>> import fastinit, torch
@@ -200,17 +200,17 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
     not truncated. With a Key: `normal_` with this standard deviation.
 
     Args:
-        tensor: of shape (out, in, *kernel); with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
+        tensor: of shape `(out, in, *kernel)`; with a Key float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         gain: factor, see `calculate_gain`
-        generator: None or a torch.Generator: the bits of torch.nn.init.xavier_normal_, and the generator left as torch
-            leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
-            and shard
+        generator: None or a torch.Generator: the bits of `torch.nn.init.xavier_normal_`, and the generator left as
+            torch leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device,
+            layout and shard
 
     Raises:
         ValueError: fewer than 2 dimensions. With a Key: gain < 0, a number that the type cannot hold, a tensor that
             overlaps itself in memory or is no part of the key's global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
-        Exception: without a Key, whatever torch.nn.init.xavier_normal_ raises
+        Exception: without a Key, whatever `torch.nn.init.xavier_normal_` raises
 
     Examples:
         >>> import fastinit, torch
@@ -241,11 +241,11 @@ def kaiming_uniform_(
     elements is left alone, with a warning. With a Key: `uniform_` with these bounds.
 
     Args:
-        tensor: of shape (out, in, *kernel); with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
+        tensor: of shape `(out, in, *kernel)`; with a Key float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         a: negative slope of the rectifier after this layer, for nonlinearity="leaky_relu"
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
-        generator: None or a torch.Generator: the bits of torch.nn.init.kaiming_uniform_, and the generator left as
+        generator: None or a torch.Generator: the bits of `torch.nn.init.kaiming_uniform_`, and the generator left as
             torch leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device,
             layout and shard
 
@@ -253,7 +253,7 @@ def kaiming_uniform_(
         ValueError: fewer than 2 dimensions, an unknown mode or nonlinearity. With a Key: a number that the type cannot
             hold, a tensor that overlaps itself in memory or is no part of the key's global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
-        Exception: without a Key, whatever torch.nn.init.kaiming_uniform_ raises
+        Exception: without a Key, whatever `torch.nn.init.kaiming_uniform_` raises
 
     Examples:
         >>> import fastinit, torch
@@ -285,19 +285,19 @@ def kaiming_normal_(
     tensor without elements is left alone, with a warning. With a Key: `normal_` with this standard deviation.
 
     Args:
-        tensor: of shape (out, in, *kernel); with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
+        tensor: of shape `(out, in, *kernel)`; with a Key float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         a: negative slope of the rectifier after this layer, for nonlinearity="leaky_relu"
         mode: "fan_in" keeps the variance of the forward pass, "fan_out" that of the backward pass
         nonlinearity: name of the function after this layer, see `calculate_gain`
-        generator: None or a torch.Generator: the bits of torch.nn.init.kaiming_normal_, and the generator left as torch
-            leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout
-            and shard
+        generator: None or a torch.Generator: the bits of `torch.nn.init.kaiming_normal_`, and the generator left as
+            torch leaves it. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device,
+            layout and shard
 
     Raises:
         ValueError: fewer than 2 dimensions, an unknown mode or nonlinearity. With a Key: a number that the type cannot
             hold, a tensor that overlaps itself in memory or is no part of the key's global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
-        Exception: without a Key, whatever torch.nn.init.kaiming_normal_ raises
+        Exception: without a Key, whatever `torch.nn.init.kaiming_normal_` raises
 
     Examples:
         >>> import fastinit, torch

@@ -40,7 +40,7 @@ class Recipe:
         return InitReport(self, plan.report_rows(), [], 0.0, model, shardings=plan.shardings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe in plain types, for JSON or TOML: a table a rule, {"init": "normal_", "std": 0.02, ...}.
+        """Return the recipe in plain types, for JSON or TOML: a table a rule, `{"init": "normal_", "std": 0.02, ...}`.
 
         Classes are written as globs over their full names, functions that are not ours as "module:name"; one that
         cannot be found again under its name is a RecipeError.

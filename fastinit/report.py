@@ -63,7 +63,7 @@ class InitReport(Tabular):
 
     @cached_property
     def rows(self) -> list[Row]:
-        """What each tensor got: its names, shape, type, rule, law, parts and sharding."""
+        """One of each tensor, with its names, shape, type, rule, law, parts and sharding."""
         return [Row(*row, self._shardings.get(row[0])) for row in self._rows]
 
     def to_dict(self) -> dict[str, Any]:

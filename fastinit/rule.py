@@ -154,18 +154,18 @@ class Rule(Selector, Initialiser):
 
     Args:
         initialiser: any of fastinit's or torch.nn.init's, `keep`, `from_checkpoint`, or any of yours that is called as
-            initialiser(tensor, **kwargs) and writes in place
+            `initialiser(tensor, **kwargs)` and writes in place
         types: the class of the module that holds the parameter or any base of it: a class, or a glob over class names
-            ("Conv*"; with a dot in it, over module.qualname)
+            (`"Conv*"`; with a dot in it, over module.qualname)
         params: a glob over the parameter's name in that module
         names: a glob over its full dotted name (the first, of tied parameters)
         buffers: selects buffers instead, by glob over their names in their modules
         inside: the class, as in `types`, of any module that the holder stands in
         fused: how many matrices stand one after another in the out dimension, as the three of a qkv projection: the
             fan-out is that of one
-        fan_axes: which dimensions of the parameter are (out, in, *kernel) for the fans of xavier_* and kaiming_*; an
-            entry may be a tuple of dimensions, and those left out, such as a batch of experts, do not count. (0, 1, 2,
-            ...) if not given
+        fan_axes: which dimensions of the parameter are `(out, in, *kernel)` for the fans of `xavier_*` and `kaiming_*`;
+            an entry may be a tuple of dimensions, and those left out, such as a batch of experts, do not count. (0, 1,
+            2, ...) if not given
         parts: what to fill apart, after the rest: a padding row, a forget gate's bias. With `keep` as the initialiser
             they alone are written
         kwargs: the initialiser's keyword arguments. One that is a function is called as value(module, name, parameter)

@@ -17,14 +17,14 @@ def eye_(tensor: Tensor) -> Tensor:
 
     A linear layer with this weight hands on as many of its inputs as it can; Le, Jaitly and Hinton, "A simple way to
     initialize recurrent networks of rectified linear units" (2015), begin recurrent layers so. The bits are those of
-    torch.nn.init.eye_, in either stream: nothing is drawn.
+    `torch.nn.init.eye_`, in either stream: nothing is drawn.
 
     Args:
         tensor: of shape (out, in), of any type
 
     Raises:
         ValueError: not 2 dimensions
-        Exception: of other kinds, whatever torch.nn.init.eye_ raises
+        Exception: of other kinds, whatever `torch.nn.init.eye_` raises
 
     """
     if fill_diagonal(laws.eye, tensor):
@@ -37,15 +37,15 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
     Ones at (g out/groups + d, d, middle of the kernel) for each group g and d < min(out/groups, in), zeros elsewhere: a
     convolution with this weight hands on as many input channels of each group as it can. The bits are those of
-    torch.nn.init.dirac_, in either stream: nothing is drawn.
+    `torch.nn.init.dirac_`, in either stream: nothing is drawn.
 
     Args:
-        tensor: of shape (out, in, *kernel) with one to three kernel dimensions
+        tensor: of shape `(out, in, *kernel)` with one to three kernel dimensions
         groups: groups of the convolution, which divide `out`
 
     Raises:
         ValueError: not 3, 4 or 5 dimensions, groups that do not divide `out`
-        Exception: of other kinds, whatever torch.nn.init.dirac_ raises
+        Exception: of other kinds, whatever `torch.nn.init.dirac_` raises
 
     """
     if fill_diagonal(laws.dirac, tensor, groups):
@@ -71,9 +71,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
     together, by all-reduces of columns^2 / 2 numbers.
 
     Args:
-        tensor: of two or more dimensions; with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
+        tensor: of two or more dimensions; with a Key float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2)
         gain: factor, see `calculate_gain`
-        generator: None or a torch.Generator: the bits of torch.nn.init.orthogonal_, and the generator left as torch
+        generator: None or a torch.Generator: the bits of `torch.nn.init.orthogonal_`, and the generator left as torch
             leaves it. A Key, or `Key.shard` of one: the keyed stream, equal to rounding on any threads, CPU, device,
             layout and shard
 
@@ -81,7 +81,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
         ValueError: fewer than 2 dimensions. With a Key: a number that the type cannot hold, a tensor that overlaps
             itself in memory or is no part of the key's global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
-        Exception: without a Key, whatever torch.nn.init.orthogonal_ raises
+        Exception: without a Key, whatever `torch.nn.init.orthogonal_` raises
 
     Examples:
         >>> import fastinit, torch
@@ -112,19 +112,19 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     (`key.shard`) looks at the whole columns that it has a part in.
 
     Args:
-        tensor: of shape (rows, columns); with a Key of float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2) and
+        tensor: of shape (rows, columns); with a Key float32, float64, bfloat16, float16 or float8 (e4m3fn, e5m2) and
             at most 2^31 - 1 rows
         sparsity: fraction of each column that is zero; with a Key in [0, 1]
         std: standard deviation of the values that are not zero, at least 0
-        generator: None or a torch.Generator: the bits of torch.nn.init.sparse_, and the generators left as torch leaves
-            them. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device, layout and
-            shard
+        generator: None or a torch.Generator: the bits of `torch.nn.init.sparse_`, and the generators left as torch
+            leaves them. A Key, or `Key.shard` of one: the keyed stream, the same bits on any threads, CPU, device,
+            layout and shard
 
     Raises:
         ValueError: not 2 dimensions. With a Key: std < 0, sparsity outside of [0, 1], a number that the type cannot
             hold, a tensor that overlaps itself in memory or is no part of the key's global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
-        Exception: without a Key, whatever torch.nn.init.sparse_ raises
+        Exception: without a Key, whatever `torch.nn.init.sparse_` raises
 
     Examples:
         >>> import fastinit, torch

@@ -118,11 +118,12 @@ def check_model(model: nn.Module, recipe: Recipe, *, only: str | Sequence[str] |
 
     Mean, standard deviation and extremes are those of all elements, taken in pieces; the distance of Kolmogorov and
     Smirnov is over 2^20 of them at most, one from each of as many equal stretches. Laws are those of the rounded values
-    of the tensor's type. What holds a constant, ones (eye_, dirac_) or counted zeros (sparse_) is compared exactly;
-    orthogonal matrices by the products of up to 256 of their rows or columns; parts by themselves, and the rest of
-    their tensor without them. What has no law (keep, a callable of yours, no rule) fails for NaN and infinities only.
-    Of the buffers, those that a rule takes and those on the meta device are looked at. Of a DTensor, what this process
-    holds: without orthogonal, sparse, eye and dirac, unless that is all of it, and without a row where it is nothing.
+    of the tensor's type. What holds a constant, ones (`eye_`, `dirac_`) or counted zeros (`sparse_`) is compared
+    exactly; orthogonal matrices by the products of up to 256 of their rows or columns; parts by themselves, and the
+    rest of their tensor without them. What has no law (keep, a callable of yours, no rule) fails for NaN and infinities
+    only. Of the buffers, those that a rule takes and those on the meta device are looked at. Of a DTensor, what this
+    process holds: without orthogonal, sparse, eye and dirac, unless that is all of it, and without a row where it is
+    nothing.
 
     The probability that anything is flagged in a model whose values are right is below 1e-6.
 
