@@ -38,6 +38,10 @@ class Key(_Immutable):
     Element number i of a tensor filled with a key gets a value that depends on (seed, offset, i) alone: the same bits
     with any number of threads, any instruction set, any memory layout and any sharding.
 
+    Derive children from a key (`fold_in`, `split`) or fill a tensor with it, never both: a child's words are its
+    parent's elements. Inside torch.compile, fill with keys made outside: deriving them is not traced, and each new
+    value of a key given as an argument compiles anew.
+
     Args:
         seed: the Philox4x32-10 key, 0 <= seed < 2**64
         offset: the number of the Philox block that element 0 starts at, 0 <= offset < 2**64
@@ -45,10 +49,6 @@ class Key(_Immutable):
     Raises:
         ValueError: a number outside of these bounds
         TypeError: what is no whole number
-
-    Derive children from a key (`fold_in`, `split`) or fill a tensor with it, never both: a child's words are its
-    parent's elements. Inside torch.compile, fill with keys made outside: deriving them is not traced, and each new
-    value of a key given as an argument compiles anew.
 
     Examples:
         >>> import fastinit, torch
