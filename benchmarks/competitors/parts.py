@@ -1,0 +1,47 @@
+"""What the fillers share: memory that was touched, and its parts, a thread each."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from turns import Case
+
+LEAST = 2**15  # elements of a part: waking a thread for fewer costs more than it saves
+CHUNK = 2**16  # elements between the passes of a law that takes several: they stay in the second-level cache
+
+
+def touched(case: Case) -> Any:
+    """Return memory as fastinit's contestants have it: contiguous, and written once."""
+    import numpy as np
+
+    return np.full(case.elements, 0.3, dtype=case.dtype)
+
+
+def split(array: Any, threads: int) -> list[Any]:
+    """Return as many parts as threads are worth their while, as equal as can be."""
+    import numpy as np
+
+    return np.array_split(array, max(1, min(threads, len(array) // LEAST)))
+
+
+def chunks(array: Any) -> Iterator[Any]:
+    for first in range(0, len(array), CHUNK):
+        yield array[first : first + CHUNK]
+
+
+def together(fills: list[Callable[[], object]], array: Any) -> Callable[[], Any]:
+    """Return what fills all parts of the array at once, one here and the others in threads that stay.
+
+    Whoever fills a part must release the GIL.
+    """
+    here, *others = fills
+    pool = ThreadPoolExecutor(max(1, len(others)))
+
+    def run() -> Any:
+        running = [pool.submit(fill) for fill in others]
+        here()
+        for one in running:
+            one.result()
+        return array
+
+    return run
