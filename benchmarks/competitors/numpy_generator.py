@@ -9,7 +9,7 @@ from typing import Any
 
 from turns import Case
 
-from competitors.parts import chunks, split, together, touched
+from competitors.parts import chunks, redraw, split, together, touched
 
 NAME = "NumPy"
 PACKAGE = "numpy"
@@ -48,15 +48,9 @@ def _normal(generator: Any, part: Any, std: float) -> None:
 
 
 def _trunc_normal(generator: Any, part: Any, a: float, b: float) -> None:
-    import numpy as np
-
     for chunk in chunks(part):
         generator.standard_normal(out=chunk, dtype=chunk.dtype)
-        outside = np.flatnonzero((chunk < a) | (chunk > b))
-        while outside.size:
-            again = generator.standard_normal(outside.size, dtype=chunk.dtype)
-            chunk[outside] = again
-            outside = outside[(again < a) | (again > b)]
+        redraw(chunk, a, b, partial(generator.standard_normal, dtype=chunk.dtype))
 
 
 _LAWS = {"uniform_": _uniform, "normal_": _normal, "trunc_normal_": _trunc_normal}

@@ -29,6 +29,17 @@ def chunks(array: Any) -> Iterator[Any]:
         yield array[first : first + CHUNK]
 
 
+def redraw(chunk: Any, a: float, b: float, draw: Callable[[int], Any]) -> None:
+    """Draw again what lies outside [a, b], until nothing does."""
+    import numpy as np
+
+    outside = np.flatnonzero((chunk < a) | (chunk > b))
+    while outside.size:
+        again = draw(outside.size)
+        chunk[outside] = again
+        outside = outside[(again < a) | (again > b)]
+
+
 def together(fills: list[Callable[[], object]], array: Any) -> Callable[[], Any]:
     """Return what fills all parts of the array at once, one here and the others in threads that stay.
 
