@@ -1,0 +1,116 @@
+"""oneMKL's vector statistics (VSL), called through ctypes, which releases the GIL.
+
+A stream a thread, each far ahead of the one before. MKL's own threads stay out: VSL has none for its streams, and
+torch has its own. There is no truncated normal law: float32 is made of uniform numbers by MKL's inverse error
+function, as torch does; in float64 that takes longer than to draw again what lies outside the window.
+"""
+
+import ctypes
+from collections.abc import Callable
+from ctypes import POINTER, byref, c_double, c_float, c_int, c_int64, c_uint, c_void_p
+from functools import cache, partial
+from importlib.metadata import files
+from math import erf, sqrt
+from typing import Any
+
+from turns import Case
+
+from competitors.parts import chunks, redraw, split, together, touched
+
+NAME = "oneMKL"
+PACKAGE = "mkl"
+MODE = "VSL ARS5, inverse cumulative function, a stream a thread"
+ARS5 = 15 << 20  # VSL_BRNG_ARS5: ten rounds of AES on a counter
+ICDF = 2  # VSL_RNG_METHOD_GAUSSIAN_ICDF
+STD = 0  # VSL_RNG_METHOD_UNIFORM_STD
+LOW_ACCURACY = 1  # VML_LA: within 4 ulp, MKL's default being 1
+SEQUENTIAL = 1  # MKL_THREADING_SEQUENTIAL
+APART = 2**48  # numbers from one thread's to the next one's
+
+
+def offers(case: Case) -> bool:
+    return case.name in _LAWS and case.dtype in ("float32", "float64")
+
+
+def filler(case: Case) -> Callable[[], Any] | None:
+    if not offers(case):
+        return None
+    array = touched(case)
+    law = partial(_LAWS[case.name], **dict(case.arguments))
+    parts = split(array, case.threads)
+    return together([partial(law, _Stream(number, case.dtype), part) for number, part in enumerate(parts)], array)
+
+
+class _Stream:
+    """A stream of VSL, and the functions for one type."""
+
+    def __init__(self, number: int, dtype: str) -> None:
+        self.mkl = _library()
+        self.letter, self.real = {"float32": ("s", c_float), "float64": ("d", c_double)}[dtype]
+        self.handle = c_void_p()
+        _done(self.mkl.vslNewStream(byref(self.handle), c_int(ARS5), c_uint(7)))
+        _done(self.mkl.vslSkipAheadStream(self.handle, c_int64(number * APART)))
+
+    def uniform(self, part: Any, a: float, b: float) -> None:
+        self._draw("Uniform", STD, part, a, b)
+
+    def normal(self, part: Any, std: float) -> None:
+        self._draw("Gaussian", ICDF, part, 0.0, std)
+
+    def _draw(self, law: str, method: int, part: Any, one: float, other: float) -> None:
+        draw = getattr(self.mkl, f"v{self.letter}Rng{law}")
+        _done(draw(c_int(method), self.handle, c_int(part.size), _of(part), self.real(one), self.real(other)))
+
+    def inverse_erf(self, part: Any) -> None:
+        function = getattr(self.mkl, f"vm{self.letter}ErfInv")
+        function(c_int(part.size), _of(part), _of(part), c_int64(LOW_ACCURACY))
+
+    def __del__(self) -> None:
+        self.mkl.vslDeleteStream(byref(self.handle))
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    [runtime] = [file for file in files(PACKAGE) or [] if file.name.startswith("libmkl_rt.so")]
+    mkl = ctypes.CDLL(str(runtime.locate()))
+    mkl.MKL_Set_Threading_Layer(c_int(SEQUENTIAL))
+    mkl.vslDeleteStream.argtypes = [POINTER(c_void_p)]
+    return mkl
+
+
+def _done(status: int) -> None:
+    if status != 0:
+        raise RuntimeError(f"VSL ended with status {status}")
+
+
+def _of(part: Any) -> c_void_p:
+    return c_void_p(part.ctypes.data)
+
+
+def _uniform(stream: _Stream, part: Any, a: float, b: float) -> None:
+    stream.uniform(part, a, b)
+
+
+def _normal(stream: _Stream, part: Any, std: float) -> None:
+    stream.normal(part, std)
+
+
+def _trunc_normal(stream: _Stream, part: Any, a: float, b: float) -> None:
+    import numpy as np
+
+    def again(count: int) -> Any:
+        drawn = np.empty(count, part.dtype)
+        stream.normal(drawn, 1.0)
+        return drawn
+
+    for chunk in chunks(part):
+        if part.dtype == np.float32:
+            stream.uniform(chunk, erf(a / sqrt(2)), erf(b / sqrt(2)))
+            stream.inverse_erf(chunk)
+            chunk *= sqrt(2)
+        else:
+            stream.normal(chunk, 1.0)
+            redraw(chunk, a, b, again)
+
+
+_LAWS = {"uniform_": _uniform, "normal_": _normal, "trunc_normal_": _trunc_normal}
