@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from types import ModuleType
 
-from competitors import mkl_vsl, numpy_generator, randompack_filler
+from competitors import jax_random, mkl_vsl, numpy_generator, randompack_filler
 
-LIBRARIES: dict[str, ModuleType] = {module.NAME: module for module in (numpy_generator, randompack_filler, mkl_vsl)}
+LIBRARIES: dict[str, ModuleType] = {module.NAME: module for module in (numpy_generator, randompack_filler, mkl_vsl, jax_random)}
 
 
 def version(library: ModuleType) -> str | None:
