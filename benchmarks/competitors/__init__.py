@@ -11,7 +11,9 @@ from types import ModuleType
 
 from competitors import jax_random, mkl_vsl, numpy_generator, randompack_filler
 
-LIBRARIES: dict[str, ModuleType] = {module.NAME: module for module in (numpy_generator, randompack_filler, mkl_vsl, jax_random)}
+LIBRARIES: dict[str, ModuleType] = {
+    module.NAME: module for module in (numpy_generator, randompack_filler, mkl_vsl, jax_random)
+}
 
 
 def version(library: ModuleType) -> str | None:

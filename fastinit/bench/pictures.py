@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _COLOURS = {TORCH: "#D55E00", TORCH_STREAM: "#0072B2", KEYED_STREAM: "#009E73", FLOOR: "#000000"}
 _MARKERS = {TORCH: "o", TORCH_STREAM: "s", KEYED_STREAM: "^", FLOOR: ""}
 _OTHERS = ("#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")  # for fillers that are neither torch nor fastinit
-_HATCHES = {TORCH: "", TORCH_STREAM: "//", KEYED_STREAM: "", FLOOR: ""}
 _CONTROLS = ("ones_", "zeros_")  # as constant_ is
 _WIDTH = 10.0  # inches
 
@@ -169,25 +168,24 @@ def _pairs(pairs: list[tuple[Case, Case]]) -> "Figure":
     panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
     for panel, (warm, fresh) in zip(panels, pairs, strict=True):
         who = list(fresh.contestants)
-        for shift, case, alpha, what in ((-0.2, warm, 1.0, "warm"), (0.2, fresh, 0.55, "fresh")):
+        for case, below, what in ((warm, True, "warm: touched before"), (fresh, False, "fresh: never touched")):
             for i, one in enumerate(who):
-                ns = case.ns(one)
-                panel.bar(
-                    i + shift,
-                    ns,
-                    0.38,
-                    color=_COLOURS[one],
-                    alpha=alpha,
-                    hatch="" if what == "warm" else "////",
-                    edgecolor="white",
-                )
-                panel.text(i + shift, ns, f"{ns:.2g}", ha="center", va="bottom", fontsize=7)
+                ns, colour = case.ns(one), _COLOURS[one]
+                face = colour if below else "white"
+                panel.plot(i, ns, "o" if below else "D", color=colour, markerfacecolor=face, markersize=7, linestyle="")
+                shift, side = ((0, -7), "top") if below else ((0, 6), "bottom")
+                at = {"xytext": shift, "textcoords": "offset points", "ha": "center", "va": side, "fontsize": 7.5}
+                panel.annotate(f"{ns:.2g}", (i, ns), **at)
+            panel.plot(
+                [], [], "o" if below else "D", color="0.3", markerfacecolor="0.3" if below else "white", label=what
+            )
         panel.set_yscale("log")
         panel.set_xticks(range(len(who)), [_label(one).replace(" ", "\n") for one in who], fontsize=7.5)
         panel.set_title(warm.name, fontsize=9)
-        panel.margins(y=0.12)
-    panels[0].set_ylabel("ns an element (log)")
-    figure.suptitle("plain: warm, hatched: fresh", fontsize=8)
+        panel.margins(0.15, 0.2)
+        panel.grid(axis="y", color="0.9")
+    panels[0].set_ylabel("ns an element")
+    _legend(figure, panels[0])
     return figure
 
 
@@ -201,18 +199,22 @@ def _competitors(cases: list[Case]) -> "Figure":
     names = list(dict.fromkeys(who for case in cases for who in case.contestants))
     extra = dict(zip((one for one in names if one not in _COLOURS), _OTHERS, strict=False))
     figure = _figure(0.3 * len(names) + 1.2)
-    panels = figure.subplots(1, len(cases), squeeze=False)[0]
+    panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
     for panel, case in zip(panels, cases, strict=True):
-        there = [one for one in reversed(names) if one in case.contestants]
-        values = [case.ns(one) for one in there]
-        panel.barh(there, values, color=[_COLOURS.get(one) or extra[one] for one in there])
-        for y, value in enumerate(values):
-            panel.text(value, y, f" {value:.2g}", va="center", fontsize=7.5)
+        for row, one in enumerate(reversed(names)):
+            if one in case.contestants:
+                ns, colour = case.ns(one), _COLOURS.get(one) or extra[one]
+                panel.plot(ns, row, _MARKERS.get(one) or "D", color=colour, markersize=7)
+                panel.annotate(
+                    f"{ns:.2g}", (ns, row), xytext=(7, 0), textcoords="offset points", va="center", fontsize=7.5
+                )
         panel.set_xscale("log")
-        panel.set_xlim(right=max(values) * 2.5)
+        panel.margins(0.2, 0.08)
+        panel.set_yticks(range(len(names)), list(reversed(names)))
         panel.set_title(case.name, fontsize=9)
         panel.tick_params(axis="y", labelsize=8, length=0)
-        panel.set_xlabel("ns an element (log)", fontsize=8)
+        panel.grid(color="0.9")
+        panel.set_xlabel("ns an element", fontsize=8)
     return figure
 
 
