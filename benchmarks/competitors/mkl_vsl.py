@@ -19,11 +19,24 @@ from competitors.parts import chunks, redraw, split, together, touched
 
 NAME = "oneMKL"
 PACKAGE = "mkl"
-MODE = "VSL ARS5, inverse cumulative function, a stream a thread"
-ARS5 = 15 << 20  # VSL_BRNG_ARS5: ten rounds of AES on a counter
-ICDF = 2  # VSL_RNG_METHOD_GAUSSIAN_ICDF
-STD = 0  # VSL_RNG_METHOD_UNIFORM_STD
-LOW_ACCURACY = 1  # VML_LA: within 4 ulp, MKL's default being 1
+GENERATOR = "ARS5"  # AES on a counter
+METHOD = "ICDF"  # of normal numbers: inverse cumulative function
+MODE = f"VSL {GENERATOR}, {METHOD}, a stream a thread"
+GENERATORS = {  # VSL_BRNG_...
+    "MCG31": 1 << 20,
+    "R250": 2 << 20,
+    "MRG32K3A": 3 << 20,
+    "MCG59": 4 << 20,
+    "WH": 5 << 20,
+    "MT19937": 8 << 20,
+    "MT2203": 9 << 20,
+    "SFMT19937": 13 << 20,
+    "ARS5": 15 << 20,
+    "PHILOX4X32X10": 16 << 20,
+}
+METHODS = {"BOXMULLER": 0, "BOXMULLER2": 1, "ICDF": 2}  # VSL_RNG_METHOD_GAUSSIAN_...
+UNIFORM = 0  # VSL_RNG_METHOD_UNIFORM_STD
+LOW_ACCURACY = 1  # VML_LA
 SEQUENTIAL = 1  # MKL_THREADING_SEQUENTIAL
 APART = 2**48  # numbers from one thread's to the next one's
 
@@ -47,15 +60,17 @@ class _Stream:
     def __init__(self, number: int, dtype: str) -> None:
         self.mkl = _library()
         self.letter, self.real = {"float32": ("s", c_float), "float64": ("d", c_double)}[dtype]
+        self.method = METHODS[METHOD]
         self.handle = c_void_p()
-        _done(self.mkl.vslNewStream(byref(self.handle), c_int(ARS5), c_uint(7)))
-        _done(self.mkl.vslSkipAheadStream(self.handle, c_int64(number * APART)))
+        _done(self.mkl.vslNewStream(byref(self.handle), c_int(GENERATORS[GENERATOR]), c_uint(7)))
+        if number > 0:  # not all generators can
+            _done(self.mkl.vslSkipAheadStream(self.handle, c_int64(number * APART)))
 
     def uniform(self, part: Any, a: float, b: float) -> None:
-        self._draw("Uniform", STD, part, a, b)
+        self._draw("Uniform", UNIFORM, part, a, b)
 
     def normal(self, part: Any, std: float) -> None:
-        self._draw("Gaussian", ICDF, part, 0.0, std)
+        self._draw("Gaussian", self.method, part, 0.0, std)
 
     def _draw(self, law: str, method: int, part: Any, one: float, other: float) -> None:
         draw = getattr(self.mkl, f"v{self.letter}Rng{law}")
