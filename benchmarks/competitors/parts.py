@@ -6,7 +6,7 @@ from typing import Any
 
 from turns import Case
 
-LEAST = 2**15  # elements of a part: waking a thread for fewer costs more than it saves
+LEAST = 2**18  # elements of a part: waking a thread takes as long as uniform numbers for this many
 CHUNK = 2**16  # elements between the passes of a law that takes several: they stay in the second-level cache
 
 
