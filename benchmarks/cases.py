@@ -1,10 +1,10 @@
 """What the suites measure: `quick` in under two minutes, `full` everything, from 10 elements to 2^28."""
 
-import os
 from collections.abc import Iterator
 from math import isqrt, prod
 from typing import Any
 
+import torch
 from turns import Case
 
 SHAPES: dict[int, tuple[int, int]] = {
@@ -38,7 +38,7 @@ OF_TORCH = ("float32", "bfloat16", "float16", "float64")
 DTYPES = (*OF_TORCH, "float8_e4m3fn", "float8_e5m2")
 # Work grows as elements^1.5: 2^26 would take torch 15 s a pass, and 2^28 two minutes.
 LARGEST_ORTHOGONAL = 2**24
-ALL = len(os.sched_getaffinity(0))
+ALL = torch.get_num_threads()  # as many as torch takes: its own choice, or that of OMP_NUM_THREADS
 FLOOR = "fill_"
 
 

@@ -6,12 +6,12 @@ float32, taking turns, on one thread (JAX: on all), the fastest pass of each. Fr
     PYTHONPATH=.:benchmarks python -m competitors.alternatives NumPy JAX
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
+from cases import ALL
 from timing import fastest
 from turns import Case
 
@@ -51,7 +51,7 @@ def alternatives(name: str) -> Iterator[tuple[str, str, Any]]:
 def measured(name: str, law: str) -> dict[str, float]:
     """Return the ns an element of each alternative, and of the best mode as "chosen"."""
     library = LIBRARIES[name]
-    threads = len(os.sched_getaffinity(0)) if library is jax_random else 1
+    threads = ALL if library is jax_random else 1
     case = Case("competitor", law, "float32", ELEMENTS, threads, (ELEMENTS,), tuple(LAWS[law].items()))
     runs: dict[str, Callable[[], object]] = {"chosen": checked(case, library.filler(case))}
     for label, constant, value in alternatives(name):

@@ -3,10 +3,10 @@
 XLA's threads cannot be limited within a process, so it takes part with all of them only.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
+from cases import ALL
 from turns import Case
 
 NAME = "JAX"
@@ -18,7 +18,7 @@ MODE = f"jit, its memory donated, {IMPLEMENTATION}"
 
 def offers(case: Case) -> bool:
     of_type = case.dtype in ("float32", "float64", "bfloat16")
-    return case.name in LAWS and of_type and case.threads == len(os.sched_getaffinity(0))
+    return case.name in LAWS and of_type and case.threads == ALL
 
 
 def filler(case: Case) -> Callable[[], Any] | None:
