@@ -51,7 +51,7 @@ def filler(case: Case) -> Callable[[], Any] | None:
     array = touched(case)
     law = partial(_LAWS[case.name], **dict(case.arguments))
     parts = split(array, case.threads)
-    return together([partial(law, _Stream(number, case.dtype), part) for number, part in enumerate(parts)], array)
+    return together([law(_Stream(number, case.dtype), part) for number, part in enumerate(parts)], array)
 
 
 class _Stream:
@@ -62,23 +62,29 @@ class _Stream:
         self.letter, self.real = {"float32": ("s", c_float), "float64": ("d", c_double)}[dtype]
         self.method = METHODS[METHOD]
         self.handle = c_void_p()
-        _done(self.mkl.vslNewStream(byref(self.handle), c_int(GENERATORS[GENERATOR]), c_uint(7)))
+        self._done(self.mkl.vslNewStream(byref(self.handle), c_int(GENERATORS[GENERATOR]), c_uint(7)))
         if number > 0:  # not all generators can
-            _done(self.mkl.vslSkipAheadStream(self.handle, c_int64(number * APART)))
+            self._done(self.mkl.vslSkipAheadStream(self.handle, c_int64(number * APART)))
 
-    def uniform(self, part: Any, a: float, b: float) -> None:
-        self._draw("Uniform", UNIFORM, part, a, b)
+    def uniform(self, part: Any, a: float, b: float) -> Callable[[], None]:
+        return self._draw("Uniform", UNIFORM, part, a, b)
 
-    def normal(self, part: Any, std: float) -> None:
-        self._draw("Gaussian", self.method, part, 0.0, std)
+    def normal(self, part: Any, std: float) -> Callable[[], None]:
+        return self._draw("Gaussian", self.method, part, 0.0, std)
 
-    def _draw(self, law: str, method: int, part: Any, one: float, other: float) -> None:
+    def _draw(self, law: str, method: int, part: Any, one: float, other: float) -> Callable[[], None]:
+        """Return the call, ready: what ctypes needs takes longer to make than a small tensor to fill."""
         draw = getattr(self.mkl, f"v{self.letter}Rng{law}")
-        _done(draw(c_int(method), self.handle, c_int(part.size), _of(part), self.real(one), self.real(other)))
+        ready = (c_int(method), self.handle, c_int(part.size), _of(part), self.real(one), self.real(other))
+        return lambda: self._done(draw(*ready))  # so that the stream lives as long as its calls
 
-    def inverse_erf(self, part: Any) -> None:
+    def inverse_erf(self, part: Any) -> Callable[[], object]:
         function = getattr(self.mkl, f"vm{self.letter}ErfInv")
-        function(c_int(part.size), _of(part), _of(part), c_int64(LOW_ACCURACY))
+        return partial(function, c_int(part.size), _of(part), _of(part), c_int64(LOW_ACCURACY))
+
+    def _done(self, status: int) -> None:
+        if status != 0:
+            raise RuntimeError(f"VSL ended with status {status}")
 
     def __del__(self) -> None:
         self.mkl.vslDeleteStream(byref(self.handle))
@@ -93,39 +99,50 @@ def _library() -> ctypes.CDLL:
     return mkl
 
 
-def _done(status: int) -> None:
-    if status != 0:
-        raise RuntimeError(f"VSL ended with status {status}")
-
-
 def _of(part: Any) -> c_void_p:
     return c_void_p(part.ctypes.data)
 
 
-def _uniform(stream: _Stream, part: Any, a: float, b: float) -> None:
-    stream.uniform(part, a, b)
+def _uniform(stream: _Stream, part: Any, a: float, b: float) -> Callable[[], None]:
+    return stream.uniform(part, a, b)
 
 
-def _normal(stream: _Stream, part: Any, std: float) -> None:
-    stream.normal(part, std)
+def _normal(stream: _Stream, part: Any, std: float) -> Callable[[], None]:
+    return stream.normal(part, std)
 
 
-def _trunc_normal(stream: _Stream, part: Any, a: float, b: float) -> None:
+def _trunc_normal(stream: _Stream, part: Any, a: float, b: float) -> Callable[[], None]:
     import numpy as np
+
+    if part.dtype == np.float32:
+        return _trunc_normal_by_inverse(stream, part, a, b)
 
     def again(count: int) -> Any:
         drawn = np.empty(count, part.dtype)
-        stream.normal(drawn, 1.0)
+        stream.normal(drawn, 1.0)()
         return drawn
 
-    for chunk in chunks(part):
-        if part.dtype == np.float32:
-            stream.uniform(chunk, erf(a / sqrt(2)), erf(b / sqrt(2)))
-            stream.inverse_erf(chunk)
-            chunk *= sqrt(2)
-        else:
-            stream.normal(chunk, 1.0)
+    drawing = [(stream.normal(chunk, 1.0), chunk) for chunk in chunks(part)]
+
+    def run() -> None:
+        for draw, chunk in drawing:
+            draw()
             redraw(chunk, a, b, again)
+
+    return run
+
+
+def _trunc_normal_by_inverse(stream: _Stream, part: Any, a: float, b: float) -> Callable[[], None]:
+    low, high = erf(a / sqrt(2)), erf(b / sqrt(2))
+    steps = [(stream.uniform(chunk, low, high), stream.inverse_erf(chunk), chunk) for chunk in chunks(part)]
+
+    def run() -> None:
+        for draw, inverse, chunk in steps:
+            draw()
+            inverse()
+            chunk *= sqrt(2)
+
+    return run
 
 
 _LAWS = {"uniform_": _uniform, "normal_": _normal, "trunc_normal_": _trunc_normal}
