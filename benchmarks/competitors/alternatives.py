@@ -46,6 +46,9 @@ def alternatives(name: str) -> Iterator[tuple[str, str, Any]]:
     elif name == jax_random.NAME:
         for one in JAX:
             yield one, "IMPLEMENTATION", one
+        for exponent in (16, 20):
+            yield f"blocks of 2^{exponent}", "BLOCK", 2**exponent
+        yield "all at once", "BLOCK", 2 * ELEMENTS
 
 
 def measured(name: str, law: str) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """JAX on CPU: one compiled function a law, which is given its last output's memory back to write into.
 
+It writes one block after the other: what is made all at once passes through memory several times on its way.
 XLA's threads cannot be limited within a process, so it takes part with all of them only.
 """
 
@@ -13,7 +14,8 @@ NAME = "JAX"
 PACKAGE = "jax"
 LAWS = ("uniform_", "normal_", "trunc_normal_")
 IMPLEMENTATION = "threefry2x32"
-MODE = f"jit, its memory donated, {IMPLEMENTATION}"
+BLOCK = 2**18  # elements
+MODE = f"jit, its memory donated, {IMPLEMENTATION}, blocks of {BLOCK:,}"
 
 
 def offers(case: Case) -> bool:
@@ -29,12 +31,21 @@ def filler(case: Case) -> Callable[[], Any] | None:
     jax.config.update("jax_enable_x64", True)  # or there is no float64
     cpu = jax.devices("cpu")[0]
     numbers = _law(case)
+    block = min(BLOCK, case.elements)
+    blocks = case.elements // block
 
-    def following(key: Any, _: Any) -> tuple[Any, Any]:
+    def following(key: Any, array: Any) -> tuple[Any, Any]:
         key, now = jax.random.split(key)
-        return key, numbers(now)
 
-    compiled = jax.jit(following, donate_argnums=1, keep_unused=True)
+        def with_block(number: Any, array: Any) -> Any:
+            values = numbers(jax.random.fold_in(now, number), block)
+            return jax.lax.dynamic_update_slice(array, values, (number * block,))
+
+        array = jax.lax.fori_loop(0, blocks, with_block, array)
+        rest = numbers(jax.random.fold_in(now, blocks), case.elements - blocks * block)
+        return key, array.at[blocks * block :].set(rest)
+
+    compiled = jax.jit(following, donate_argnums=1)
     with jax.default_device(cpu):
         key = jax.random.key(7, impl=IMPLEMENTATION)
         array = jax.numpy.full(case.elements, 0.3, dtype=case.dtype)
@@ -47,13 +58,13 @@ def filler(case: Case) -> Callable[[], Any] | None:
     return run
 
 
-def _law(case: Case) -> Callable[[Any], Any]:
-    """Return what makes a tensor of numbers of a key."""
+def _law(case: Case) -> Callable[[Any, int], Any]:
+    """Return what makes so many numbers of a key."""
     from jax import random
 
-    shape, dtype, given = (case.elements,), case.dtype, dict(case.arguments)
+    dtype, given = case.dtype, dict(case.arguments)
     if case.name == "uniform_":
-        return lambda key: random.uniform(key, shape, dtype, given["a"], given["b"])
+        return lambda key, count: random.uniform(key, (count,), dtype, given["a"], given["b"])
     if case.name == "normal_":
-        return lambda key: random.normal(key, shape, dtype) * given["std"]
-    return lambda key: random.truncated_normal(key, given["a"], given["b"], shape, dtype)
+        return lambda key, count: random.normal(key, (count,), dtype) * given["std"]
+    return lambda key, count: random.truncated_normal(key, given["a"], given["b"], (count,), dtype)
