@@ -1,6 +1,7 @@
 """The command line: `info`, and `bench` on the smallest of its models."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,12 +104,22 @@ def test_every_model_has_a_recipe_that_takes_every_parameter() -> None:
     }
 
 
-def test_bench_says_what_it_needs_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "free", "message"),
+    [
+        (["--model", "llama-8b"], 24, "35.3 GB of memory, and 24.0 GB is free; --dtype bfloat16 takes half of it"),
+        (["--model", "llama-8b", "--dtype", "bfloat16"], 12, "17.7 GB of memory, and 12.0 GB is free; --model resnet"),
+        ([], 1, "llama-1b in torch.float32 needs 5.4 GB of memory, and 1.0 GB is free; --model resnet-50 is the"),
+    ],
+)
+def test_bench_says_what_it_needs_where_memory_is_short(
+    arguments: list[str], free: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("transformers")
     pytest.importorskip("rich")
-    monkeypatch.setattr(machine, "available_memory", lambda: 10**9)
-    with pytest.raises(SystemExit, match=r"llama-1b .*5\.4 GB.*1\.0 GB.*bfloat16.*resnet-50"):
-        __main__.main(["bench"])
+    monkeypatch.setattr(machine, "available_memory", lambda: free * 10**9)
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        __main__.main(["bench", *arguments])
 
 
 @pytest.mark.parametrize("missing", ["rich", "transformers"])

@@ -94,9 +94,10 @@ def _built(name: str, dtype: torch.dtype) -> nn.Module:
     needed = sum(parameter.nbytes for parameter in model.parameters()) * 11 // 10
     available = machine.available_memory()
     if available is not None and needed > available:
+        half_fits = dtype == torch.float32 and needed // 2 <= available
         sys.exit(
             f"{name} in {dtype} needs {needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB is free; "
-            "--dtype bfloat16 halves float32, and --model resnet-50 is the smallest"
+            + ("--dtype bfloat16 takes half of it, which fits" if half_fits else "--model resnet-50 is the smallest")
         )
     return materialised(model)
 
