@@ -6,6 +6,7 @@ one test of pytest-benchmark, in the group of the case. What lies next to each o
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 TURNS = 3
-HUGE = 2**32  # elements of a model that takes torch a minute: one turn
+HUGE = {"fill": 2**28, "model": 2**32}  # elements from which on there is one turn: torch takes up to a minute for it
 SECONDS = 0.02  # of one contestant in one turn, where that is more than one pass
 SLOW = 0.25  # seconds of a pass from which on there is one a turn, and none before it
 _pace: dict[tuple[str, ...], float] = {}  # seconds an element, of the last case
@@ -47,7 +48,7 @@ def contests(cases: Iterable[Case], contestants: Callable[[Case], Sequence[str]]
     given = []
     for case in cases:
         order = contestants(case)
-        for turn in range(TURNS if case.elements < HUGE else 1):
+        for turn in range(1 if case.elements >= HUGE.get(case.kind, inf) else TURNS):
             for who in order if turn % 2 == 0 else reversed(order):
                 words = [case.name, *(value for _, value in case.arguments), case.dtype, case.elements, case.memory]
                 words += [case.layout, f"{case.threads}threads", who, turn]

@@ -76,7 +76,8 @@ def test_contestants_take_turns(goes: dict[str, list[dict[str, str]]], size: str
         turns: dict[str, list[str]] = defaultdict(list)
         for go in gone:
             turns[go["turn"]].append(go["contestant"])
-        assert len(turns) == (1 if "llama-8b" in case[1] else 3), case
+        huge = "llama-8b" in case[1] or f"-{2**28}-" in case[1]
+        assert len(turns) == (1 if huge else 3), case
         assert all(one == other[::-1] for one, other in pairwise(turns.values())), case
         assert "fill_" in turns["0"]
 
