@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import FLOOR, contestants, fills, instruction_sets, layouts, other_arguments, scaling
+from suites import FLOOR, contestants, fills, instruction_sets, layouts, other_arguments, scaling
 from torch import Tensor
 from turns import Case, contests, measure
 

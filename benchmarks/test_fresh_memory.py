@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from cases import contestants, fresh
 from fresh import at_hand
+from suites import contestants, fresh
 from test_fills import filler
 from turns import Case, contests, measure
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from cases import ALL, FLOOR
 from fresh import at_hand
+from suites import ALL, FLOOR
 from torch import nn
 from turns import Case, contests, measure
 

@@ -115,12 +115,12 @@ def test_figures_are_of_what_ran(tmp_path: Path) -> None:
 
 def test_a_contestant_does_what_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import cases
+    import suites
     import test_fills
 
     import fastinit
 
-    case = cases.fill("normal_", "float32", 1000, 1, {"std": 0.02})
+    case = suites.fill("normal_", "float32", 1000, 1, {"std": 0.02})
     tensor = torch.empty(20, 50)
     for contestant, module, arguments in (
         ("torch.nn.init", torch.nn.init, {}),

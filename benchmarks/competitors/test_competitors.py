@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
-from cases import ALL, FLOOR, fill
+from suites import ALL, FLOOR, fill
 from test_fills import filler, warm
 from turns import Case, contests, measure
 
