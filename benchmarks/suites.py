@@ -69,12 +69,12 @@ LARGE = 2**26
 
 def scaling(suite: str) -> Iterator[Case]:
     """Yield the numbers of threads that `fills` leaves out."""
-    counts = {2**n for n in range(ALL.bit_length()) if 2**n < ALL} | {1}
+    between = [2**n for n in range(1, ALL.bit_length()) if 2**n < ALL]
     for name in BASE:
-        if suite == "full":
-            yield from (fill(name, "float32", LARGE, threads) for threads in sorted(counts - {1}))
+        if suite == "full":  # 2^24 too, which the quick suite has
+            yield from (fill(name, "float32", elements, threads) for elements in (2**24, LARGE) for threads in between)
         else:
-            yield from (fill(name, "float32", 2**24, threads) for threads in sorted(counts - {ALL}))
+            yield from (fill(name, "float32", 2**24, threads) for threads in [*([1] if ALL > 1 else []), *between])
 
 
 def layouts(suite: str) -> Iterator[Case]:

@@ -88,6 +88,23 @@ def test_the_quick_suite_can_be_compared_with_the_full_one(goes: dict[str, list[
     assert len(goes["quick"]) < 1500  # two minutes
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 8, 96])
+def test_so_it_can_with_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import suites
+
+    monkeypatch.setattr(suites, "ALL", threads)
+    parts_of_a_suite = (
+        suites.fills, suites.scaling, suites.layouts, suites.other_arguments, suites.instruction_sets, suites.fresh
+    )  # fmt: skip
+    quick, full = ([case for part in parts_of_a_suite for case in part(size)] for size in ("quick", "full"))
+    assert set(quick) <= set(full)
+    for cases in (quick, full):
+        assert len(set(cases)) == len(cases)
+        counts = {case.threads for case in cases if case.name == "normal_" and case.elements == 2**24}
+        assert counts == {1, threads} | {count for count in (2, 4, 8, 16, 32, 64) if count < threads}
+
+
 def test_figures_are_of_what_ran(tmp_path: Path) -> None:
     """A tenth of a second of the suite: the small cases of one function, through to pytest-benchmark's file."""
     path = tmp_path / "measured.json"
