@@ -1,6 +1,7 @@
 """Every function, in warm memory: torch.nn.init, both streams and `fill_`, by type, size and number of threads."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -31,16 +32,18 @@ def test_fill(benchmark: Any, case: Case, contestant: str, turn: int) -> None:
     measure(benchmark, case, contestant, turn, filler(case, contestant, warm(case)))
 
 
-def test_instruction_set(benchmark: Any, case: Case, contestant: str, turn: int, instruction_set: None) -> None:
-    measure(benchmark, case, contestant, turn, filler(case, contestant.partition(",")[0], warm(case)))
+def test_instruction_set(benchmark: Any, case: Case, contestant: str, turn: int) -> None:
+    who, _, isa = contestant.partition(", ")
+    with instruction_set(isa or _ops.isa()):
+        measure(benchmark, case, contestant, turn, filler(case, who, warm(case)))
 
 
-@pytest.fixture
-def instruction_set(contestant: str) -> Iterator[None]:
-    if ", " in contestant:
-        _C.use_isa(contestant.partition(", ")[2])
+@contextmanager
+def instruction_set(isa: str) -> Iterator[None]:
+    chosen = _ops.isa()  # FASTINIT_ISA's, where that is set
+    _C.use_isa(isa)
     yield
-    _C.use_isa(_ops.available_isas()[0])
+    _C.use_isa(chosen)
 
 
 def _keyed_by_instruction_set() -> list[str]:

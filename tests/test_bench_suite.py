@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from fastinit import _ops
+
 pytestmark = pytest.mark.one_torch
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 pytest.importorskip("transformers")
@@ -151,3 +153,13 @@ def test_a_contestant_does_what_it_is_called(monkeypatch: pytest.MonkeyPatch) ->
     test_fills.filler(case, "fill_", tensor)()
     assert (tensor == 0.3).all()
     assert test_fills.warm(case._replace(layout="transposed")).stride() == (1, 50)
+
+
+def test_an_instruction_set_is_for_its_own_test(monkeypatch: pytest.MonkeyPatch, isa: str) -> None:
+    """What FASTINIT_ISA chose stands for all others: a report would say one and have measured another."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import test_fills
+
+    with test_fills.instruction_set("scalar"):
+        assert _ops.isa() == "scalar"
+    assert _ops.isa() == isa
