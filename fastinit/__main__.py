@@ -14,13 +14,16 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
     if given.command == "info":
         info()
     elif given.command == "init":
         init_cli.run(given)
     elif given.command == "check":
         check(given.folder, given.json)
+    elif given.report is None and (given.suite or given.source):
+        parser.error("bench: --quick, --full and --from go with --report DIR")  # or a model would be measured instead
     else:
         bench(given)
 
@@ -34,7 +37,7 @@ def bench(given: argparse.Namespace) -> None:
     elif given.report is not None:
         from fastinit.bench.suite import report
 
-        report(given.report, given.suite, given.source)
+        report(given.report, given.suite or "quick", given.source)
     else:
         from fastinit.bench.model import bench
 
@@ -106,15 +109,15 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     model.add_argument("--seed", type=_seed, default=0, help="of both streams (default: 0)")
     model.add_argument("--json", metavar="FILE", help="write the figures and the machine there too")
     suite = parser.add_argument_group("every function (in a checkout: the suite is in benchmarks/)")
-    suite.add_argument("--report", metavar="DIR", help="write report.md, report.html, report.json and pictures there")
+    what = suite.add_mutually_exclusive_group()
+    what.add_argument("--report", metavar="DIR", help="write report.md, report.html, report.json and pictures there")
     size = suite.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="suite", action="store_const", const="quick", help="under two minutes (default)")
     size.add_argument(
         "--full", dest="suite", action="store_const", const="full", help="10 to 2^28 elements: half an hour"
     )
     size.add_argument("--from", dest="source", metavar="FILE", help="an earlier report.json, written anew")
-    suite.add_argument("--check", metavar="FILE", help="compare the quick suite's ratios with those of a report.json")
-    parser.set_defaults(suite="quick")
+    what.add_argument("--check", metavar="FILE", help="compare the quick suite's ratios with those of a report.json")
 
 
 def _positive(text: str) -> int:

@@ -46,6 +46,11 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
         (["--repeat", "-1"], "at least 1, got -1"),
         (["--threads", "two"], "at least 1, got two"),
         (["--seed", "-1"], "in [0, 2**64), got -1"),
+        (["--quick"], "--full and --from go with --report"),
+        (["--full", "--check", "report.json"], "--full and --from go with --report"),
+        (["--from", "report.json"], "--full and --from go with --report"),
+        (["--report", "out", "--quick", "--full"], "not allowed with argument --quick"),
+        (["--report", "out", "--check", "report.json"], "not allowed with argument --report"),
     ],
 )
 def test_a_wrong_option_says_what_is_allowed(
