@@ -10,7 +10,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fastinit.bench import figures, page, pictures
 from fastinit.bench.figures import Run
@@ -40,13 +40,18 @@ def report(folder: str, suite: str, source: str | None) -> None:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=into):  # say now what would otherwise be said after minutes
             pass
-        run = (
-            measured(suite, shlex.join(["python", "-m", "fastinit", *sys.argv[1:]])) if source is None else read(source)
-        )
+    except OSError as error:
+        _cannot_write(folder, error)
+    run = read(source) if source else measured(suite, shlex.join(["python", "-m", "fastinit", *sys.argv[1:]]))
+    try:
         write(run, into)
     except OSError as error:
-        sys.exit(f"--report: cannot write into {folder}: {error.strerror or error}")
+        _cannot_write(folder, error)
     print(f"{into / 'report.md'}, report.html, report.json and the pictures are written")
+
+
+def _cannot_write(folder: str, error: OSError) -> NoReturn:
+    sys.exit(f"--report: cannot write into {folder}: {error.strerror or error}")
 
 
 def require() -> None:
