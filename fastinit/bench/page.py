@@ -6,11 +6,11 @@ from html import escape
 from typing import Any
 
 _STYLE = """\
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 78rem; margin: 2rem auto }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 78rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2 { line-height: 1.2 }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
-table { display: block; overflow-x: auto }
+.wide { overflow-x: auto }
 th, td { padding: .2rem .6rem; border-bottom: 1px solid #e5e5e5; white-space: nowrap }
 th { background: #f6f6f6 }
 img { max-width: 100% }
@@ -31,8 +31,13 @@ def html(markdown: str, title: str, pictures: Mapping[str, bytes]) -> str:
         data = base64.b64encode(pictures[str(token.attrs["src"])]).decode()
         return f'<img alt="{escape(token.content)}" src="data:image/svg+xml;base64,{data}">'
 
-    parser.renderer.rules["image"] = image  # type: ignore[attr-defined]
+    rules: dict[str, Any] = parser.renderer.rules  # type: ignore[attr-defined]
+    rules["image"] = image
+    # Tables scroll in boxes that the keyboard reaches too; the tables themselves stay tables for a screen reader.
+    rules["table_open"] = lambda *_: '<div class="wide" tabindex="0">\n<table>\n'
+    rules["table_close"] = lambda *_: "</table>\n</div>\n"
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f"<style>\n{_STYLE}</style>\n{parser.render(markdown)}</html>\n"
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<style>\n{_STYLE}</style>\n<main>\n{parser.render(markdown)}</main>\n</html>\n"
     )

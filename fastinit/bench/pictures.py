@@ -30,7 +30,7 @@ def pictures(run: Run) -> Iterator[tuple[str, str, "Figure"]]:
             yield f"ns-{dtype}", f"ns an element against elements ({about})", _curves(cases, _ns, "ns an element")
             yield f"time-{dtype}", f"Time against elements ({about})", _curves(cases, _seconds, "seconds")
     for memory, way in (("warm", "in warm memory"), ("fresh", "from the meta device to ready")):
-        if models := run.select(kind="model", memory=memory):
+        if models := _models_by_all(run, memory):
             yield f"models-{memory}", f"Whole models {way}, {threads} threads", _models(models)
     if threads > 1 and (scaling := _scaling(run)):
         yield "threads", "Times as fast as one thread of its own (float32, warm memory)", _threads(scaling)
@@ -85,6 +85,13 @@ def _curves(cases: list[Case], value: Callable[[Case, str], float], unit: str) -
     figure.supylabel(unit, fontsize=9)
     _legend(figure, figure.axes[0])
     return figure
+
+
+def _models_by_all(run: Run, memory: str) -> list[Case]:
+    """Return the models that all contestants have initialised: where memory is short, some are skipped."""
+    cases = run.select(kind="model", memory=memory)
+    everyone = {who for case in cases for who in case.contestants}
+    return [case for case in cases if case.contestants.keys() == everyone]
 
 
 def _models(cases: list[Case]) -> "Figure":
@@ -148,7 +155,10 @@ def _threads(scaling: dict[str, list[Case]]) -> "Figure":
             )
         panel.set_title(f"{name}, {cases[0].elements:,} elements", fontsize=9)
         panel.set_xlabel("threads")
-        panel.set_xticks(counts)
+        for axis, set_scale in ((panel.xaxis, panel.set_xscale), (panel.yaxis, panel.set_yscale)):
+            set_scale("log", base=2)  # from 1 to 64 and more
+            axis.set_ticks(counts, list(map(str, counts)))
+        panel.minorticks_off()
         panel.grid(color="0.9")
     panels[0].set_ylabel("times as fast")
     _legend(figure, panels[0])

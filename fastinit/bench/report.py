@@ -11,17 +11,18 @@ _METHOD = """\
 - **Contestants** do the same work on the same memory in one process: `torch.nn.init`; *torch stream*, fastinit
   without a Key, which writes torch's bits; *keyed stream*, fastinit with a Key; and `fill_(0.3)`, the **floor**:
   nothing that writes a tensor through the caches can be much sooner.
-- **Turns**: in each of three turns every contestant has its go, forwards and then backwards. Times are medians over
-  all passes, with their quartiles in brackets; a **ratio** is taken within a turn, between medians that lie next to
-  each other in time, and given as the middle one of the turns with the least and the greatest. Ratios are what can
-  be compared: absolute times on shared machines drift by tens of percent. There is one turn of 2^28 elements and of
-  Llama 3 8B.
-- **Passes**: 20 ms of them a turn after two to warm up, timed by pytest-benchmark in loops of at least a
-  millisecond, without garbage collection; one a turn, and none before it, where a pass takes more than 0.25 s, and
-  of whole models.
+- **Turns**: in each of three turns (one of 2^28 elements and of Llama 3 8B) every contestant has its go, forwards
+  and then backwards. Times are medians over all passes, with their quartiles in brackets; a **ratio** is taken
+  within a turn, between medians that lie next to each other in time, and given as the middle one of the turns with
+  the least and the greatest. Ratios are what can be compared: absolute times on shared machines drift by tens of
+  percent.
+- **Passes**: 20 ms of them a turn after two to warm up, timed by pytest-benchmark without garbage collection, and
+  in loops of about a millisecond, whose mean counts as one, where they are shorter; one a turn, and none before it,
+  where a pass takes more than 0.25 s, and of whole models; three a turn in fresh memory.
 - **Warm** memory was touched before and is the same for all. **Fresh** memory is allocated on the clock, and its
   pages are zeroed by the kernel when first written; as many bytes are touched and freed before each pass, so that a
-  virtual machine need not get them from its host.
+  virtual machine need not get them from its host. A model there comes from the meta device, by `to_empty` or by
+  `init_model_`, which asks for huge pages and can so be sooner than `fill_` after `to_empty`.
 - torch's generator is seeded alike before each go.
 - `constant_`, `ones_` and `zeros_` are torch's own functions here: what their ratio differs from 1 by is noise."""
 
@@ -198,7 +199,8 @@ def _faster(figure: Figure) -> str:
     ratio = figure.times_faster
     if ratio is None or ratio == Spread(1.0, 1.0, 1.0):
         return ""
-    return f", **{_three(ratio.median)}×** ({_three(ratio.low)}–{_three(ratio.high)})"
+    turns = f" ({_three(ratio.low)}–{_three(ratio.high)})" if figure.passes > 1 else ""
+    return f", **{_three(ratio.median)}×**{turns}"
 
 
 def _distance(case: Case) -> str:
