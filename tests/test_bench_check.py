@@ -54,6 +54,17 @@ def test_nothing_fell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: p
     assert "none fell by more than 30%" in out
 
 
+def test_another_machine_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = SAME._replace(about=SAME.about | {"machine": SAME.about["machine"] | {"cores": 64, "isa": "scalar"}})
+    check(monkeypatch, tmp_path, other)
+    out = capsys.readouterr().out
+    assert "measured with cores 2, and here it is 64" in out
+    assert "measured with isa avx2, and here it is scalar" in out
+    assert out.count("Note:") == 2
+
+
 def test_what_fell_once_is_measured_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,8 +25,9 @@ def check(path: str) -> None:
     count = len(_ratios(now).keys() & _ratios(before).keys())
     if not count:
         sys.exit(f"{path} has no case of the quick suite with {now.most_threads} threads")
-    if (here := now.about["machine"]["isa"]) != (there := before.about["machine"]["isa"]):
-        print(f"Note: {path} was measured with {there} kernels, and these are {here}: its ratios may not hold here.")
+    for what in ("cpu", "cores", "isa", "torch"):
+        if (here := now.about["machine"][what]) != (there := before.about["machine"][what]):
+            print(f"Note: {path} was measured with {what} {there}, and here it is {here}: its ratios may not hold.")
     found = falls(before, now)
     if found:
         print(
