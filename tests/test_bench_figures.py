@@ -54,9 +54,20 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert figures.to_json(again) == path.read_text()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 99}', '{"format": 1, "about": {}, "cases": [{}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "\x80",
+        '{"format": 99}',
+        '{"format": 1, "about": {}, "cases": []}',
+        '{"format": 1, "about": {}, "cases": [{}]}',
+        '{"format": 1, "about": {}, "cases": [{"contestants": []}]}',
+    ],
+)
 def test_another_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.json"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=r"other\.json"):
         figures.read(path)

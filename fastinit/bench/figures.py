@@ -153,8 +153,10 @@ def read(path: str | Path) -> Run:
         text = json.loads(Path(path).read_text(encoding="utf-8"))
         if text["format"] != FORMAT:
             raise ValueError(f"{path} has format {text['format']}, and this fastinit knows {FORMAT}")
+        if not text["cases"]:
+            raise ValueError(f"{path} has no figures")
         return Run(text["about"], [_case(case) for case in text["cases"]])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no report.json of python -m fastinit bench --report: {error!r}") from error
 
 
