@@ -137,8 +137,9 @@ def trunc_normal_(
             and shard
 
     Raises:
-        ValueError: with a Key, std < 0, b < a, a window more than 12 std from the mean, a number that the type cannot
-            hold, a tensor that overlaps itself in memory or is no part of the key's global shape
+        ValueError: with a Key, std < 0, b < a, a window more than 12 std from the mean or without a number of the
+            type, a number that the type cannot hold, a tensor that overlaps itself in memory or is no part of the key's
+            global shape
         TypeError: with a Key, no dense tensor of these types, an argument that is no number
         Exception: without a Key, whatever `torch.nn.init.trunc_normal_` raises
 

@@ -83,8 +83,9 @@ def init_model_(
 
     Raises:
         RecipeError: before anything is written, whatever a rule or a parameter is refused for
-        TypeError: a model that is no module, a recipe, a key or a progress of another kind
-        ValueError: a key outside of [0, 2^64), a word that `buffers` does not know
+        TypeError: a model that is no module; a recipe, a key, an `only`, a prefix or a progress of another kind
+        ValueError: a key outside of [0, 2^64), a dtype that is not of floating point, a word that `buffers` does not
+            know, a prefix of what the model has not
         Exception: what a callable of the user's raises itself when its turn comes
 
     """

@@ -134,7 +134,7 @@ def check_model(model: nn.Module, recipe: Recipe, *, only: str | Sequence[str] |
 
     Raises:
         RecipeError: what `init_model_` refuses a rule for
-        TypeError: a model that is no module, a recipe of another kind
+        TypeError: a model that is no module, a recipe or an `only` of another kind
 
     """
     plan = make_plan(model, recipe, strict=False, only=only, in_place=False)

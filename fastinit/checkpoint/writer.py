@@ -101,8 +101,9 @@ def save_checkpoint(
 
     Raises:
         RecipeError: before anything is written, whatever a rule or a tensor is refused for
-        TypeError: a model that is no module, a recipe, a key or a progress of another kind
-        ValueError: a folder of another checkpoint, a key or a size that cannot be
+        TypeError: a model that is no module; a recipe, a key, a prefix or a progress of another kind
+        ValueError: a folder of another checkpoint, a key or a size that cannot be, a dtype that is not of floating
+            point, a word that `buffers` does not know, a prefix of what the model has not
         OSError: a disk that is full, or a file that cannot be written; the same call goes on later
 
     """
