@@ -105,6 +105,19 @@ def test_a_fill_that_repeats_the_one_before_is_refused(competitors: Any) -> None
         competitors.check.checked(case("normal_"), lambda: right("normal_", np.random.default_rng(5)))
 
 
+@pytest.mark.parametrize("left", [0, -1])
+def test_a_fill_that_leaves_an_end_is_refused(competitors: Any, left: int) -> None:
+    generator = np.random.default_rng(5)
+
+    def run() -> np.ndarray:
+        values = right("normal_", generator)
+        values[left] = 0.01
+        return values
+
+    with pytest.raises(competitors.check.Wrong, match="an end of the memory was left"):
+        competitors.check.checked(case("normal_"), run)
+
+
 def test_modules_import_without_their_libraries() -> None:
     code = """
 import sys

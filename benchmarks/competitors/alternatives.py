@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
-from cases import ALL
+from suites import ALL
 from timing import fastest
 from turns import Case
 

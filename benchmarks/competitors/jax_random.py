@@ -7,7 +7,7 @@ XLA's threads cannot be limited within a process, so it takes part with all of t
 from collections.abc import Callable
 from typing import Any
 
-from cases import ALL
+from suites import ALL
 from turns import Case
 
 NAME = "JAX"
