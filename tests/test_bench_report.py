@@ -185,6 +185,30 @@ def test_what_fails_leaves_the_old_report(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ValueError("a picture that cannot be drawn")]
+)
+def test_what_was_measured_is_kept_where_it_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    run = bench_runs.everything()
+    monkeypatch.setattr(suite, "measured", lambda *_: run)
+    monkeypatch.setattr(suite.tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    (tmp_path / "elsewhere").mkdir()
+
+    def failed(*_: object) -> str:
+        raise error
+
+    monkeypatch.setattr(suite, "markdown", failed)
+    with pytest.raises((SystemExit, ValueError)) as ended:
+        bench("--report", str(tmp_path / "out"))
+    said = f"{ended.value} {getattr(ended.value, '__notes__', '')}"
+    (kept,) = (tmp_path / "elsewhere").glob("*.json")
+    assert f"--from {kept} writes the report" in said
+    assert figures.read(kept) == run
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_folder_that_cannot_be_written_is_said_before_measuring(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -45,13 +45,27 @@ def report(folder: str, suite: str, source: str | None) -> None:
     run = read(source) if source else measured(suite, shlex.join(["python", "-m", "fastinit", *sys.argv[1:]]))
     try:
         write(run, into)
-    except OSError as error:
-        _cannot_write(folder, error)
+    except Exception as error:
+        kept = "" if source else f"; {_kept(run)}"  # half an hour of figures
+        if isinstance(error, OSError):
+            _cannot_write(folder, error, kept)
+        error.add_note(kept)
+        raise
     print(f"{into / 'report.md'}, report.html, report.json and the pictures are written")
 
 
-def _cannot_write(folder: str, error: OSError) -> NoReturn:
-    sys.exit(f"--report: cannot write into {folder}: {error.strerror or error}")
+def _cannot_write(folder: str, error: OSError, kept: str = "") -> NoReturn:
+    sys.exit(f"--report: cannot write into {folder}: {error.strerror or error}{kept}")
+
+
+def _kept(run: Run) -> str:
+    """Put the figures where there may be room, and return what to do with them."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="fastinit-report-", suffix=".json", delete=False) as file:
+            file.write(figures.to_json(run))
+    except OSError as error:
+        return f"nor are the figures kept: {error.strerror or error}"
+    return f"the figures are kept: --from {file.name} writes the report"
 
 
 def require() -> None:
