@@ -7,7 +7,7 @@ from typing import Any
 
 _STYLE = """\
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff }
-body { max-width: 78rem; margin: 2rem auto; padding: 0 1rem }
+main { max-width: 78rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2 { line-height: 1.2 }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }

@@ -42,11 +42,12 @@ def report(folder: str, suite: str, source: str | None) -> None:
             pass
     except OSError as error:
         _cannot_write(folder, error)
-    run = read(source) if source else measured(suite, shlex.join(["python", "-m", "fastinit", *sys.argv[1:]]))
+    command = shlex.join(["python", "-m", "fastinit", *sys.argv[1:]])
+    run = measured(suite, command) if source is None else read(source)
     try:
         write(run, into)
     except Exception as error:
-        kept = "" if source else f"; {_kept(run)}"  # half an hour of figures
+        kept = "" if source is not None else f"; {_kept(run)}"  # half an hour of figures
         if isinstance(error, OSError):
             _cannot_write(folder, error, kept)
         error.add_note(kept)
