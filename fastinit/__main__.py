@@ -114,7 +114,7 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     size = suite.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="suite", action="store_const", const="quick", help="under two minutes (default)")
     size.add_argument(
-        "--full", dest="suite", action="store_const", const="full", help="10 to 2^28 elements: half an hour"
+        "--full", dest="suite", action="store_const", const="full", help="10 to 2^28 elements: forty minutes"
     )
     size.add_argument("--from", dest="source", metavar="FILE", help="an earlier report.json, written anew")
     what.add_argument("--check", metavar="FILE", help="compare the quick suite's ratios with those of a report.json")

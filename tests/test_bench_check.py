@@ -33,6 +33,11 @@ def test_the_margin_is_the_one_that_is_stated(times: float, found: int) -> None:
     assert len(compare.falls(before, now)) == found
 
 
+def test_strided_writes_are_not_compared() -> None:
+    now = bench_runs.goes(bench_runs.slower("keyed stream", 2), layout="transposed")
+    assert compare.falls(bench_runs.run(bench_runs.goes(layout="transposed")), bench_runs.run(now)) == []
+
+
 def test_one_good_turn_is_enough() -> None:
     good = bench_runs.slower("keyed stream", 2)
     good["keyed stream"] = (*good["keyed stream"][:2], (2e-4, 2e-4))

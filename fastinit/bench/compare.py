@@ -56,9 +56,10 @@ def falls(before: Run, now: Run) -> list[Fall]:
 
 
 def _ratios(run: Run) -> dict[tuple[object, str], tuple[Case, Spread]]:
+    """Return those that may be compared over processes: strided writes go by which physical pages one was given."""
     return {
         (case.work, who): (case, figure.times_faster)
-        for case in run.cases
+        for case in run.select(layout="contiguous")
         for who, figure in case.contestants.items()
         if who.startswith((TORCH_STREAM, KEYED_STREAM)) and figure.times_faster is not None
     }

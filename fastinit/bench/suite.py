@@ -47,7 +47,7 @@ def report(folder: str, suite: str, source: str | None) -> None:
     try:
         write(run, into)
     except Exception as error:
-        kept = "" if source is not None else f"; {_kept(run)}"  # half an hour of figures
+        kept = "" if source is not None else f"; {_kept(run)}"  # forty minutes of figures
         if isinstance(error, OSError):
             _cannot_write(folder, error, kept)
         error.add_note(kept)
