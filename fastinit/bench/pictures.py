@@ -119,6 +119,7 @@ def _models(cases: list[Case]) -> "Figure":
         range(len(cases)), [f"{case.name}, {case.dtype}\n{case.elements / 1e6:,.0f} million" for case in cases]
     )
     axes.tick_params(axis="y", labelsize=8, length=0)
+    axes.set_ylim(-0.6, len(cases) - 0.4)
     axes.set_xlabel("GB written a second")
     axes.set_xlim(0, axes.get_xlim()[1] * 1.12)
     _legend(figure, axes)
