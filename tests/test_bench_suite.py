@@ -1,6 +1,7 @@
 """The suite of benchmarks/ measures what it says: every function, type, size and number of threads, side by side."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -20,7 +21,9 @@ pytest.importorskip("transformers")
 
 def suite(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", str(BENCHMARKS), "-q", "-p", "no:cacheprovider", "-o", "addopts="]
-    return subprocess.run([*command, *options], capture_output=True, text=True, cwd=BENCHMARKS.parent)
+    # pytest-benchmark measures nothing in a worker of pytest-xdist, which this process may be and its child is not.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    return subprocess.run([*command, *options], capture_output=True, text=True, cwd=BENCHMARKS.parent, env=environment)
 
 
 @pytest.fixture(scope="module")
