@@ -7,6 +7,8 @@ own as well. Figures are made without pyplot, so that no backend and no display 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from fastinit.bench.figures import FLOOR, KEYED_STREAM, TORCH, TORCH_STREAM, Case, Run
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def _models(cases: list[Case]) -> "Figure":
     axes = figure.subplots()
     height = 0.8 / len(who)
     for row, case in enumerate(cases):
-        size = case.elements * _itemsize(case.dtype)
+        size = case.elements * getattr(torch, case.dtype).itemsize
         for i, one in enumerate(who):
             taken = case.contestants[one]
             y = row + 0.4 - (i + 0.5) * height
@@ -254,10 +256,3 @@ def _label(who: str) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 0.1 else f"{seconds * 1e3:.3g} ms"
-
-
-def _itemsize(dtype: str) -> int:
-    import torch
-
-    size: int = getattr(torch, dtype).itemsize
-    return size

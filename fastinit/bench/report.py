@@ -37,7 +37,10 @@ def markdown(run: Run, pictures: Sequence[tuple[str, str]]) -> str:
     threads = run.most_threads
     chapters: list[tuple[str, str]] = [
         ("Large tensors, in ns an element", _large(run)),
-        ("Whole models", "\n\n".join([_models(run), picture("models-warm", "models-fresh")])),
+        (
+            "Whole models",
+            "\n\n".join([_times(run.select(kind="model"), of_floor=True), picture("models-warm", "models-fresh")]),
+        ),
         (
             "How cost grows",
             "\n\n".join(
@@ -86,11 +89,6 @@ def _large(run: Run) -> str:
     return f"Warm memory, {threads} threads; times faster than torch.nn.init beside.\n\n" + _table(
         head, rows, "llrrrrr"
     )
-
-
-def _models(run: Run) -> str:
-    cases = run.select(kind="model")
-    return _times(cases, of_floor=True) if cases else ""
 
 
 def _growth(run: Run, dtype: str) -> str:

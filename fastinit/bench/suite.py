@@ -1,6 +1,5 @@
 """Runs the suite of benchmarks/, which is pytest-benchmark's, in a process of its own, and writes its report."""
 
-import datetime
 import io
 import json
 import os
@@ -98,9 +97,7 @@ def measured(suite: str, command: str) -> Run:
             sys.exit("\ninterrupted; nothing was written")
         if ended.returncode != 0:
             sys.exit(f"the suite ended with status {ended.returncode} (see above); nothing was written")
-        run = figures.from_pytest(json.loads(path.read_text(encoding="utf-8")), suite, command)
-    run.about["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
-    return run
+        return figures.from_pytest(json.loads(path.read_text(encoding="utf-8")), suite, command)
 
 
 def write(run: Run, folder: Path) -> None:
